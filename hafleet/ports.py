@@ -1,0 +1,132 @@
+"""The seams between the pass and the world. Each Protocol is what reconcile needs, no more; adapters implement it.
+
+Every read either returns a complete answer or raises a ``SourceUnavailable``/``ProxyUnavailable``/``StoreError`` of ``errors``.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from hafleet.core.model import Desired, Groups, Installed, Memory, Node, Rendered, Version, Worker
+from hafleet.core.proxyplan import Command
+
+
+class Clock(Protocol):
+    """Time. ``wall`` is for what is kept on disk, ``monotonic`` for what is measured."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+        ...
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until the event is set or the time is over; True when it was set."""
+        ...
+
+
+class Membership(Protocol):
+    """The Auto Scaling groups and their instances."""
+
+    def read(self, names: frozenset[str], tags: frozenset[tuple[str, str]], ipv6: frozenset[str]) -> Groups:
+        """All groups of these names, and all that carry any of these tags, with every instance's address.
+
+        Args:
+            names: group names. Those that AWS does not know are absent from the answer.
+            tags: (key, value) pairs; a group with any of them is in the answer.
+            ipv6: names of groups whose instances are wanted with their IPv6 address; tag-found groups are looked up by
+                "key=value" of the tag.
+
+        Raises:
+            SourceUnavailable: the read failed, or any page or item of it was missing.
+        """
+        ...
+
+
+class NodeMetadata(Protocol):
+    """Who this node is."""
+
+    def identity(self) -> Node:
+        """This node.
+
+        Raises:
+            MetadataUnavailable: IMDS did not answer.
+        """
+        ...
+
+
+class Renderer(Protocol):
+    """Templates to text."""
+
+    def render(self, desired: Desired, version: Version) -> Rendered:
+        """The finished configuration for this HAProxy version.
+
+        Raises:
+            TemplateError: with the template's file and line.
+        """
+        ...
+
+
+class Proxy(Protocol):
+    """The HAProxy of this node and its files."""
+
+    def installed(self) -> Installed:
+        """The files on disk. Raises StoreError when they cannot be read."""
+        ...
+
+    def version(self) -> Version:
+        """The version of the configured binary (used while no worker runs). Raises ProxyUnavailable."""
+        ...
+
+    def observe(self, map_names: Sequence[str]) -> Worker:
+        """The running worker. Raises ProxyUnavailable."""
+        ...
+
+    def check(self, candidate: Rendered) -> None:
+        """Put the candidate beside the live files and prove it: end mark, counts, ``haproxy -c -dW``.
+
+        Raises:
+            ConfigRejected: with HAProxy's own words and the line.
+            StoreError: the disk refused.
+        """
+        ...
+
+    def run(self, worker_pid: int, commands: Sequence[Command]) -> None:
+        """Send runtime commands to the worker of this pid over one fresh connection, in order.
+
+        Raises:
+            UnexpectedReply: a reply is not on the command's whitelist; the rest was not sent.
+            ProxyUnavailable: no answer, or another worker answered.
+        """
+        ...
+
+    def install(self, candidate: Rendered) -> None:
+        """Rename the checked candidate over the live files (maps first), fsynced. Raises StoreError."""
+        ...
+
+    def reload(self, candidate: Rendered, worker: Worker) -> None:
+        """Test binds, install, reload gracefully, and prove by the stamp that it was loaded.
+
+        Raises:
+            ConfigRejected: a bind or local address is not available; nothing was touched.
+            ReloadFailed: HAProxy refused; the loaded files are back on disk.
+        """
+        ...
+
+
+class Store(Protocol):
+    """The memory between passes, on disk."""
+
+    def load(self, node_id: str | None) -> Memory:
+        """The memory of this node (None: whoever wrote it, while IMDS is silent); an empty one when there is none yet.
+
+        Raises:
+            StateCorrupt: the file is unreadable, of another node or of a later version (it was put aside).
+        """
+        ...
+
+    def save(self, memory: Memory) -> None:
+        """Write atomically, with a checksum. Raises StoreError."""
+        ...
