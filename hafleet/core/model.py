@@ -69,7 +69,7 @@ class Group:
     name: str
     desired: int  # DesiredCapacity
     instances: tuple[Instance, ...]  # sorted by id
-    tags: Mapping[str, str] = EMPTY
+    tags: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # Python 3.11 takes a mappingproxy for a mutable default
 
 
 @dataclass(frozen=True, slots=True)
