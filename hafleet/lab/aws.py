@@ -1,0 +1,85 @@
+"""The local AWS: moto's server with the lab's physics, limits and faults. ``python -m hafleet.lab.aws --port 5600``.
+
+moto is pinned: the lab replaces classes that moto calls private, so another version is refused instead of half working.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+MOTO_VERSION = "5.2.5"
+TICK = 0.05  # seconds between two steps of the physics
+
+
+def build(region: str, faults: Any, lock: threading.RLock) -> Any:
+    """moto's WSGI application with everything the lab adds.
+
+    Raises:
+        RuntimeError: the installed moto is not the pinned one.
+    """
+    import moto
+
+    if moto.__version__ != MOTO_VERSION:
+        raise RuntimeError(
+            f"moto is {moto.__version__} but the lab patches {MOTO_VERSION}; install hafleet[lab], which pins it"
+        )
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    from hafleet.lab import aws_asg, aws_control, aws_ec2, aws_faults, aws_responses
+
+    for part in (aws_ec2, aws_asg, aws_responses):
+        part.install()
+    app = DomainDispatcherApplication(create_backend_app)
+    return aws_control.ControlLayer(aws_faults.FaultLayer(app, faults, lock), faults, lock, region)
+
+
+def follow_physics(region: str, lock: threading.RLock) -> None:
+    """Run the physics for ever, from a thread."""
+    from hafleet.lab import aws_control
+
+    while True:
+        time.sleep(TICK)
+        with lock:
+            aws_control.tick(region, time.monotonic())
+
+
+def die_with_parent() -> None:
+    """End this process when its standard input ends, which the parent holds open for as long as it lives."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True, name="die-with-parent").start()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until killed; with ``--with-parent`` until the standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m hafleet.lab.aws", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5600)
+    parser.add_argument("--region", default="eu-west-1", help="the region whose groups follow the physics")
+    parser.add_argument("--with-parent", action="store_true", help="end when the standard input ends")
+    options = parser.parse_args(argv)
+    os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # saves half a second at the first EC2 call
+    if options.with_parent:
+        die_with_parent()
+
+    from werkzeug.serving import WSGIRequestHandler, run_simple
+
+    from hafleet.lab.aws_faults import Faults
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    lock = threading.RLock()
+    app = build(options.region, Faults(), lock)
+    threading.Thread(target=follow_physics, args=(options.region, lock), daemon=True, name="physics").start()
+    run_simple(options.host, options.port, app, threaded=True, request_handler=WSGIRequestHandler)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Page limits as AWS has them, and the request parameters that stock moto drops.
+
+Sources: botocore's models of autoscaling 2011-01-01 and ec2 2016-11-15 (MaxRecords 1..100, default 50; MaxResults 5..1000).
+"""
+
+from moto.autoscaling import urls as asg_urls
+from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2 import urls as ec2_urls
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.responses import EC2Response
+
+from hafleet.lab.aws_asg import LabAutoScaling
+
+GROUPS_DEFAULT, GROUPS_MOST = 50, 100
+INSTANCES_MOST = 50
+RESERVATIONS_MOST = 1000
+
+
+class LabAutoScalingResponse(AutoScalingResponse):
+    """The Auto Scaling operations whose limits moto does not know."""
+
+    def _limited(self, default: int, most: int) -> int:
+        asked = self._get_int_param("MaxRecords")
+        if asked is None:
+            return default
+        if not 1 <= asked <= most:
+            raise ValidationError(
+                f"1 validation error detected: Value '{asked}' at 'maxRecords' failed to satisfy constraint: "
+                f"Member must have value less than or equal to {most}"
+            )
+        return int(asked)
+
+    def _start(self, names: list[str]) -> int:
+        token = self._get_param("NextToken")
+        if not token:
+            return 0
+        if token not in names:
+            raise AutoscalingClientError("InvalidNextToken", "The NextToken value is not valid.")
+        return names.index(token) + 1
+
+    def describe_auto_scaling_groups(self) -> ActionResult:
+        """50 groups a page unless asked otherwise, at most 100."""
+        groups = self.autoscaling_backend.describe_auto_scaling_groups(
+            self._get_param("AutoScalingGroupNames", []), filters=self._get_param("Filters", [])
+        )
+        size, start = self._limited(GROUPS_DEFAULT, GROUPS_MOST), self._start([group.name for group in groups])
+        page = groups[start : start + size]
+        token = page[-1].name if len(groups) > start + size else None
+        return ActionResult({"AutoScalingGroups": page, "NextToken": token})
+
+    def describe_auto_scaling_instances(self) -> ActionResult:
+        """At most 50 ids in a call and 50 instances a page."""
+        ids = self._get_param("InstanceIds", [])
+        if len(ids) > INSTANCES_MOST:
+            raise ValidationError("The number of instance ids that may be passed in is limited to 50")
+        states = self.autoscaling_backend.describe_auto_scaling_instances(instance_ids=ids)
+        size = self._limited(INSTANCES_MOST, INSTANCES_MOST)
+        start = self._start([state.instance_id for state in states])
+        page = states[start : start + size]
+        token = page[-1].instance_id if len(states) > start + size else None
+        return ActionResult({"AutoScalingInstances": page, "NextToken": token})
+
+    def set_instance_health(self) -> ActionResult:
+        """Healthy or Unhealthy, else a ValidationError instead of moto's crash."""
+        status = self._get_param("HealthStatus")
+        if status not in {"Healthy", "Unhealthy"}:
+            raise ValidationError("Valid instance health states are: [Healthy, Unhealthy]")
+        self.autoscaling_backend.set_instance_health(self._get_param("InstanceId"), status)
+        return EmptyResult()
+
+    def delete_auto_scaling_group(self) -> ActionResult:
+        """ForceDelete decides what happens to a group that still has instances."""
+        backend = self.autoscaling_backend
+        assert isinstance(backend, LabAutoScaling)  # set by aws_asg.install
+        backend.delete_group(self._get_param("AutoScalingGroupName"), self._get_bool_param("ForceDelete", False))
+        return EmptyResult()
+
+
+class LabEC2Response(EC2Response):
+    """EC2 with the page limits of DescribeInstances."""
+
+    def describe_instances(self) -> ActionResult:
+        """5 to 1,000 reservations a page, 1,000 when the caller says nothing; at most 1,000 ids."""
+        ids = self._get_param("InstanceIds", [])
+        if ids:
+            self.params["InstanceIds"] = list(dict.fromkeys(ids))  # moto fails on an id that comes twice
+        if len(ids) > RESERVATIONS_MOST:
+            raise EC2ClientError("InvalidParameterValue", "A request may hold at most 1000 instance ids")
+        asked = self._get_int_param("MaxResults")
+        if asked is None:
+            self.params["MaxResults"] = RESERVATIONS_MOST  # moto would page by 100
+        elif not 5 <= asked <= RESERVATIONS_MOST:
+            raise EC2ClientError(
+                "InvalidParameterValue", f"Value ( {asked} ) for parameter maxResults is invalid. Expecting 5 to 1000."
+            )
+        return super().describe_instances()
+
+
+def install() -> None:
+    """Route the operations here."""
+    asg_urls.url_paths["{0}/$"] = LabAutoScalingResponse.dispatch
+    ec2_urls.url_paths["{0}/"] = LabEC2Response.dispatch
