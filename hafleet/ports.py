@@ -5,6 +5,7 @@ Every read either returns a complete answer or raises a ``SourceUnavailable``/``
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from hafleet.core.model import Desired, Groups, Installed, Memory, Node, Rendered, Version, Worker
@@ -129,4 +130,65 @@ class Store(Protocol):
 
     def save(self, memory: Memory) -> None:
         """Write atomically, with a checksum. Raises StoreError."""
+        ...
+
+
+class History(Protocol):
+    """Earlier configurations, for rollback."""
+
+    def keep(self, rendered: Rendered, structure: str, at: float) -> None:
+        """Remember what is now live. Raises StoreError."""
+        ...
+
+
+class Wakeups(Protocol):
+    """Reasons to run a pass before its time."""
+
+    def wake(self, reason: str) -> None:
+        """Ask for a pass now; from any thread or signal handler."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a reason; True when there is one."""
+        ...
+
+    def take(self) -> tuple[str, ...]:
+        """All reasons since the last take, in order, without repeats."""
+        ...
+
+
+class Watch(Protocol):
+    """A running watch of files."""
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+class Notifier(Protocol):
+    """The service supervisor. ``watchdog`` is the seconds within which it must be fed; 0 when it asks for none."""
+
+    @property
+    def watchdog(self) -> float:
+        """Seconds between two feeds at most."""
+        ...
+
+    def tell(self, *lines: str) -> None:
+        """Send assignments such as READY=1."""
+        ...
+
+    def feed(self) -> None:
+        """Feed the watchdog."""
+        ...
+
+
+class Locks(Protocol):
+    """One agent for life, one pass at a time."""
+
+    def agent(self) -> AbstractContextManager[None]:
+        """Held for the agent's life. Raises LockHeld at once when another has it."""
+        ...
+
+    def one_pass(self) -> AbstractContextManager[None]:
+        """Held during a pass. Raises LockHeld when another keeps it for long."""
         ...

@@ -1,0 +1,86 @@
+"""What wakes a pass: a queue of reasons, fed by signals and by changed files."""
+
+import queue
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from hafleet.ports import Clock
+
+
+class Wakeups:
+    """Merges reasons to run a pass. A reason carries no truth: the pass observes for itself."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._set = threading.Event()
+        self._clock = clock
+
+    def wake(self, reason: str) -> None:
+        """Ask for a pass now. Safe from any thread and from a signal handler (SimpleQueue is reentrant)."""
+        self._reasons.put(reason)
+        self._set.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a reason at most this long; True when there is one."""
+        return self._clock.wait(self._set, max(0.0, seconds))
+
+    def take(self) -> tuple[str, ...]:
+        """All reasons since the last take, without repeats, in order."""
+        self._set.clear()
+        found: dict[str, None] = {}
+        while True:
+            try:
+                found[self._reasons.get_nowait()] = None
+            except queue.Empty:
+                return tuple(found)
+
+
+class _Changed(FileSystemEventHandler):
+    """Calls back for a real change of content below the watched folders; opening and reading are none."""
+
+    def __init__(self, wakeups: Wakeups, names: frozenset[str], folders: frozenset[str]) -> None:
+        self._wakeups = wakeups
+        self._names = names
+        self._folders = folders
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in {"opened", "closed_no_write"} or event.is_directory:
+            return
+        for raw in (event.src_path, event.dest_path):
+            path = Path(str(raw)) if raw else None
+            if path is None or path.name.startswith(".") or path.name.endswith((".candidate", "~", ".swp")):
+                continue
+            if str(path) in self._names or any(str(path).startswith(folder) for folder in self._folders):
+                self._wakeups.wake(f"file {path.name}")
+                return
+
+
+class FileWatch:
+    """Watches single files (through their folders, so that a rename over them is seen) and whole folders."""
+
+    def __init__(self, wakeups: Wakeups, paths: Iterable[Path]) -> None:
+        self._observer: BaseObserver = Observer()
+        files, folders, watched = set(), set(), set()
+        for path in paths:
+            full = path.resolve()
+            if full.is_dir():
+                folders.add(f"{full}/")
+                watched.add((full, True))
+            else:
+                files.add(str(full))
+                if full.parent.is_dir():
+                    watched.add((full.parent, False))
+        handler = _Changed(wakeups, frozenset(files), frozenset(folders))
+        for folder, deep in sorted(watched):
+            self._observer.schedule(handler, str(folder), recursive=deep)
+        self._observer.start()
+
+    def stop(self) -> None:
+        """End the watching threads."""
+        self._observer.stop()
+        self._observer.join(timeout=5)

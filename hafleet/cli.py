@@ -1,0 +1,316 @@
+"""The commands. Thin: each builds its parts, calls, and prints. The only place that prints and that chooses exit codes."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hafleet import __version__
+from hafleet.errors import HafleetError, LockHeld, SettingsError
+
+DONE, FAILED, SETTINGS, HELD, PENDING, BUSY = 0, 1, 2, 3, 4, 75
+DEFAULT = Path("/etc/hafleet/hafleet.yaml")
+
+_EXITS = """\b
+Exit codes: 0 done, 1 failed, 2 settings, 3 held, 4 changes pending (plan only), 75 another agent holds the lock."""
+
+config_option = click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True,
+    envvar="HAFLEET_CONFIG", help="The settings file.",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+class LabLazily(click.Group):
+    """Adds ``lab`` and ``demo``, which come with the extra ``hafleet[lab]`` and are imported only when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, by name."""
+        return sorted([*super().list_commands(ctx), "lab", "demo"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command; the lab's are loaded here."""
+        if cmd_name not in {"lab", "demo"}:
+            return super().get_command(ctx, cmd_name)
+        try:
+            from hafleet.lab import commands  # noqa: PLC0415  lazily: production hosts do not have the extra
+        except ImportError as error:
+            raise click.ClickException(f"{cmd_name} needs the extra: pip install 'hafleet[lab]' ({error})") from error
+        return commands.demo if cmd_name == "demo" else commands.lab
+
+
+@click.group(cls=LabLazily, epilog=_EXITS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version")
+def main() -> None:
+    """Keep this HAProxy node in step with its Auto Scaling groups, losing no request.
+
+    \b
+    A first look:   hafleet check && hafleet doctor && hafleet plan
+    In production:  hafleet agent (by systemd), hafleet status --watch
+    In trouble:     hafleet explain i-0abc..., hafleet rollback, hafleet thaw
+    On a laptop:    hafleet demo
+    """
+
+
+@contextmanager
+def _exits() -> Iterator[None]:
+    """Errors to exit codes: the one place of the commands."""
+    try:
+        yield
+    except SettingsError as error:
+        click.echo(error, err=True)
+        sys.exit(SETTINGS)
+    except LockHeld as error:
+        click.echo(error, err=True)
+        sys.exit(BUSY)
+    except HafleetError as error:
+        click.echo(error, err=True)
+        sys.exit(FAILED)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console  # noqa: PLC0415  the agent does not pay for it
+
+    Console(highlight=False, soft_wrap=True).print(renderable)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+@main.command()
+@config_option
+@json_option
+def check(path: Path, as_json: bool) -> None:
+    """Validate settings and templates: every problem on its own line, with file:line. Exit 2 when there is any.
+
+    Warnings do not fail. The templates are rendered for a made-up fleet, and HAProxy (when it is installed) checks the text.
+    """
+    from hafleet import checking  # noqa: PLC0415
+
+    with _exits():
+        problems = checking.check(path)
+    fatal = any(problem.fatal for problem in problems)
+    if as_json:
+        rows = [{"where": p.where, "what": p.what, "fix": p.fix, "fatal": p.fatal} for p in problems]
+        _print_json({"ok": not fatal, "problems": rows})
+    else:
+        for problem in problems:
+            click.echo(problem.render(), err=problem.fatal)
+        if not fatal:
+            click.echo(f"{path}: ok")
+    sys.exit(SETTINGS if fatal else DONE)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings, for editors."""
+    from hafleet import config  # noqa: PLC0415
+
+    _print_json(config.json_schema())
+
+
+@main.command()
+@config_option
+@click.option("--world", "world_file", type=click.Path(path_type=Path, dir_okay=False),
+              help="Offline: node and groups from the JSON that `hafleet observe --json` printed.")  # fmt: skip
+@click.option("--haproxy-version", "version", metavar="X.Y.Z", help="Render for this version (offline; default: the world's).")
+@click.option("--maps", "maps_dir", type=click.Path(path_type=Path, file_okay=False), help="Also write the map files here.")
+def render(path: Path, world_file: Path | None, version: str | None, maps_dir: Path | None) -> None:
+    """Print haproxy.cfg as these settings want it. Changes nothing."""
+    from hafleet import rendering  # noqa: PLC0415
+
+    with _exits():
+        rendered = rendering.render(path, world_file, version)
+        if maps_dir:
+            rendering.write_maps(rendered, maps_dir)
+    click.echo(rendered.text, nl=False)
+
+
+@main.command()
+@config_option
+@json_option
+def observe(path: Path, as_json: bool) -> None:
+    """Print what is seen now: this node, its groups, the running HAProxy."""
+    from hafleet import compose, rendering, show  # noqa: PLC0415
+
+    with _exits():
+        world = compose.build(path).reconciler().observe()
+        if as_json:
+            click.echo(rendering.world_json(world))
+        else:
+            _print(show.world(world))
+
+
+@main.command()
+@config_option
+@json_option
+def plan(path: Path, as_json: bool) -> None:
+    """Print what a pass would change, and what the guard holds. Exit 0 nothing to do, 3 something held, 4 changes pending."""
+    from hafleet import compose, show  # noqa: PLC0415
+
+    with _exits():
+        reconciler = compose.build(path).reconciler()
+        made = reconciler.plan(reconciler.observe())
+    if as_json:
+        _print_json(
+            {
+                "changes": list(made.proxy.lines()) if made.pending else [],
+                "reload": list(made.proxy.reload),
+                "held": [{"rule": h.rule, "subject": h.subject, "reason": h.reason} for h in made.held],
+                "errors": [str(error) for error in made.errors],
+            }
+        )
+    else:
+        _print(show.plan(made))
+    if made.wanted is None:
+        sys.exit(FAILED)
+    sys.exit(HELD if made.held else PENDING if made.pending else DONE)
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--force", is_flag=True, help="Let held steps through, this once.")
+def once(path: Path, as_json: bool, force: bool) -> None:
+    """Run one pass. Exit 3 when something is held."""
+    from hafleet import compose, publish, show  # noqa: PLC0415
+    from hafleet.agent import Circumstances, keep_history, make_report  # noqa: PLC0415
+
+    with _exits():
+        parts = compose.build(path)
+        with parts.locks.one_pass():
+            started = time.monotonic()
+            reconciler = parts.reconciler()
+            made = reconciler.plan(reconciler.observe(), force=force)
+            done = reconciler.apply(made)
+            faults = keep_history(parts.history, made, done)
+            around = Circumstances(("once",), time.monotonic() - started, faults)
+            report = make_report(parts.settings, made, done, around)
+            publish.write_status(publish.status_path(parts.settings.state_dir), report, lambda f: click.echo(f, err=True))
+    if as_json:
+        click.echo(publish.to_json(report))
+    else:
+        _print(show.outcome(done, made))
+    sys.exit(FAILED if report.errors else HELD if report.held else DONE)
+
+
+@main.command()
+@config_option
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option("--log-format", type=click.Choice(["auto", "json", "human"]), default="auto", show_default=True)
+def agent(path: Path, log_level: str, log_format: str) -> None:
+    """Run the daemon. SIGHUP: a pass now. SIGTERM: stop without touching traffic."""
+    from hafleet import daemon, logs  # noqa: PLC0415
+
+    logs.set_up(log_level, log_format)
+    with _exits():
+        daemon.run(path)
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--watch", is_flag=True, help="Refresh every second until interrupted.")
+def status(path: Path, as_json: bool, watch: bool) -> None:
+    """Show this node as its last pass saw it. Exit 1 when there was none, or it is overdue."""
+    from hafleet import config, publish, show  # noqa: PLC0415
+
+    def once_more() -> int:
+        report = publish.read_status(file)
+        late = time.time() - report.at > 60 + 6 * settings.passes.interval
+        if as_json:
+            click.echo(publish.to_json(report))
+        else:
+            _print(show.status(report, time.time()))
+        return FAILED if late or report.errors else DONE
+
+    with _exits():
+        settings = config.load(path).settings
+        file = publish.status_path(settings.state_dir)
+        code = once_more()
+        while watch:
+            time.sleep(1)
+            if not as_json:
+                click.clear()
+            code = once_more()
+    sys.exit(code)
+
+
+@main.command()
+@config_option
+@json_option
+@click.argument("instance")
+def explain(path: Path, as_json: bool, instance: str) -> None:
+    """Say why INSTANCE is or is not in rotation, line by line. Exit 1 when nothing is known of it."""
+    from hafleet import compose  # noqa: PLC0415
+    from hafleet.core import explain as explaining  # noqa: PLC0415
+
+    with _exits():
+        reconciler = compose.build(path).reconciler()
+        made = reconciler.plan(reconciler.observe())
+        lines = explaining.explain(made.decision, made.world, instance)
+    if as_json:
+        _print_json({"instance": instance, "lines": list(lines)})
+    else:
+        for line in lines:
+            click.echo(line)
+    sys.exit(DONE if lines else FAILED)
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--list", "listing", is_flag=True, help="Only list what is kept.")
+@click.argument("number", type=click.IntRange(min=1), default=1)
+def rollback(path: Path, as_json: bool, listing: bool, number: int) -> None:
+    """Put back the NUMBERth earlier configuration (1: the one before now) and freeze until `hafleet thaw`."""
+    from hafleet import freezing  # noqa: PLC0415
+
+    _freezing(path, as_json, lambda: freezing.kept(path) if listing else freezing.rollback(path, number))
+
+
+@main.command()
+@config_option
+@json_option
+def thaw(path: Path, as_json: bool) -> None:
+    """End the freeze of a rollback; the next pass goes on."""
+    from hafleet import freezing  # noqa: PLC0415
+
+    _freezing(path, as_json, lambda: freezing.thaw(path))
+
+
+def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
+    with _exits():
+        lines = act()
+    if as_json:
+        _print_json({"settings": str(path), "lines": lines})
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+@main.command()
+@config_option
+@json_option
+def doctor(path: Path, as_json: bool) -> None:
+    """Say what is missing on this node: sockets, rights, AWS permissions (each call tried), clock, HAProxy. Exit 1 on a failure."""
+    from hafleet import doctor as doctoring  # noqa: PLC0415
+    from hafleet import show  # noqa: PLC0415
+
+    with _exits():
+        findings = doctoring.examine(path)
+    if as_json:
+        _print_json({"findings": [{"state": f.state, "about": f.about, "what": f.what, "fix": f.fix} for f in findings]})
+    else:
+        _print(show.table(("", "about", "found", "do"), [(f.state, f.about, f.what, f.fix) for f in findings]))
+    sys.exit(FAILED if any(f.state == "fail" for f in findings) else DONE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The composition root: from a settings file to the parts of a pass. Knows both sides of every port."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hafleet import config
+from hafleet.adapters.asg import AsgMembership
+from hafleet.adapters.clock import SystemClock
+from hafleet.adapters.haproxy import HaproxyProxy
+from hafleet.adapters.history import History
+from hafleet.adapters.imds import ImdsMetadata, StaticMetadata
+from hafleet.adapters.lock import NodeLocks
+from hafleet.adapters.store import FileStore
+from hafleet.adapters.templates import JinjaRenderer
+from hafleet.adapters.wakeup import FileWatch, Wakeups
+from hafleet.agent import Assembly
+from hafleet.core.model import Node
+from hafleet.core.settings import Settings
+from hafleet.errors import HafleetError
+from hafleet.ports import NodeMetadata
+from hafleet.reconcile import Ports, Reconciler
+
+OnCall = Callable[[str, float, str], None]
+
+
+def _ignore(operation: str, seconds: float, outcome: str) -> None:
+    """Where nobody counts AWS calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that one command, or the agent for one set of settings, works with."""
+
+    loaded: config.Loaded
+    ports: Ports
+    renderer: JinjaRenderer
+    membership: AsgMembership
+    proxy: HaproxyProxy
+    history: History
+    locks: NodeLocks
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.loaded.settings
+
+    def reconciler(self) -> Reconciler:
+        """The pass over these parts."""
+        return Reconciler(self.settings, self.ports)
+
+
+class NodeIdentity:
+    """IMDS (or the settings) for who this node is, and Auto Scaling for its group where IMDS does not tell tags."""
+
+    def __init__(self, metadata: NodeMetadata, membership: AsgMembership) -> None:
+        self._metadata = metadata
+        self._membership = membership
+
+    def identity(self) -> Node:
+        """See ``ports.NodeMetadata``."""
+        node = self._metadata.identity()
+        return node if node.group else replace(node, group=self._membership.own_group(node.id))
+
+
+def build(path: Path, on_call: OnCall = _ignore) -> Parts:
+    """Read the settings and build every adapter. No call leaves the process yet.
+
+    Raises:
+        SettingsError: with every problem of the file.
+    """
+    loaded = config.load(path)
+    settings = loaded.settings
+    membership = AsgMembership(settings.aws, on_call)
+    static = settings.node.static
+    metadata: NodeMetadata = StaticMetadata(static) if static else NodeIdentity(ImdsMetadata(), membership)
+    state = Path(settings.state_dir)
+    clock = SystemClock()
+    renderer = JinjaRenderer(settings, source=str(path), digest=loaded.digest)
+    proxy = HaproxyProxy(settings.haproxy, clock)
+    ports = Ports(membership, metadata, renderer, proxy, FileStore(state), clock)
+    return Parts(loaded, ports, renderer, membership, proxy, History(state), NodeLocks(state))
+
+
+class AgentWorkshop:
+    """Implements ``agent.Workshop`` for one settings file."""
+
+    def __init__(self, path: Path, wakeups: Wakeups, on_call: OnCall) -> None:
+        self._path = path
+        self._wakeups = wakeups
+        self._on_call = on_call
+
+    def digest(self) -> str:
+        """What the file holds now; "" when it cannot be read."""
+        try:
+            return config.digest(self._path)
+        except HafleetError:
+            return ""
+
+    def assemble(self) -> Assembly:
+        """The agent's parts. Raises SettingsError."""
+        parts = build(self._path, self._on_call)
+        return Assembly(
+            settings=parts.settings,
+            digest=parts.loaded.digest,
+            reconciler=parts.reconciler(),
+            history=parts.history,
+            watch_paths=watch_paths(self._path, parts),
+        )
+
+    def watch(self, paths: tuple[Path, ...]) -> FileWatch:
+        """Watch these paths."""
+        return FileWatch(self._wakeups, paths)
+
+
+def watch_paths(path: Path, parts: Parts) -> tuple[Path, ...]:
+    """Files and folders whose change should wake a pass: settings, templates, maps and certificates."""
+    settings = parts.settings
+    found = [path, Path(settings.haproxy.maps_dir), *parts.renderer.watch_paths()]
+    if settings.peers.tls:
+        found += [Path(settings.peers.tls.cert), Path(settings.peers.tls.ca)]
+    found += [Path(frontend.tls.cert) for frontend in settings.frontends if frontend.tls]
+    found += [Path(b.tls.ca) for b in settings.backends if b.tls and not b.tls.ca.startswith("@")]
+    return tuple(dict.fromkeys(found))

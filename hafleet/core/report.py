@@ -1,0 +1,123 @@
+"""What a pass tells the outside: one frozen value for the log, the status file, the metrics and the status command."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hafleet.core.model import Held, Member, Memory, Peer, RunningServer, Unknown, Worker, World
+
+
+@dataclass(frozen=True, slots=True)
+class BackendReport:
+    """One backend: what is wanted, and what the running worker makes of it."""
+
+    name: str
+    members: int  # wanted, draining ones included
+    draining: int
+    up: int  # servers that HAProxy counts as up and that do not drain
+    sessions: int
+    parked: int  # removed servers in maint that wait for the next reload
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyReport:
+    """The HAProxy of this node."""
+
+    version: str
+    pid: int
+    uptime: float  # seconds since the last load
+    master_uptime: float  # seconds since the cold start
+    structure: str  # the stamp the worker carries
+    old_workers: int
+    failed_reloads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One pass. Times are wall clock seconds, durations seconds."""
+
+    at: float
+    fleet: str
+    node: str
+    wake: tuple[str, ...]
+    duration: float
+    commands: int
+    wrote: bool
+    reloaded: tuple[str, ...]  # the reasons, when there was a reload
+    held: tuple[Held, ...]
+    errors: tuple[str, ...]
+    backends: tuple[BackendReport, ...]
+    peers: tuple[str, ...]
+    proxy: ProxyReport | None
+    membership_at: float  # wall clock of the last complete membership read; 0 when there was none
+    frozen: str
+
+
+def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | Unknown) -> tuple[BackendReport, ...]:
+    """One row per wanted backend, sorted by name."""
+    running: dict[str, list[RunningServer]] = {}
+    if isinstance(worker, Worker):
+        for (backend, _), server in worker.servers.items():
+            running.setdefault(backend, []).append(server)
+    rows = []
+    for name in sorted(members):
+        wanted = {member.name for member in members[name]}
+        servers = running.get(name, [])
+        rows.append(
+            BackendReport(
+                name=name,
+                members=len(members[name]),
+                draining=sum(member.draining for member in members[name]),
+                up=sum(s.up and not s.maint and not s.drain and s.weight > 0 for s in servers if s.name in wanted),
+                sessions=sum(s.sessions for s in servers),
+                parked=sum(s.maint and s.name not in wanted for s in servers),
+            )
+        )
+    return tuple(rows)
+
+
+def proxy_report(worker: Worker | Unknown) -> ProxyReport | None:
+    """The worker's figures; None while it is unknown."""
+    if isinstance(worker, Unknown):
+        return None
+    return ProxyReport(
+        version=".".join(map(str, worker.version)),
+        pid=worker.pid,
+        uptime=worker.uptime,
+        master_uptime=worker.master_uptime,
+        structure=worker.stamp,
+        old_workers=worker.old_workers,
+        failed_reloads=worker.failed_reloads,
+    )
+
+
+def node_name(world: World, memory: Memory) -> str:
+    """This node's id as far as it is known."""
+    if not isinstance(world.node, Unknown):
+        return world.node.id
+    return memory.node.id if memory.node else ""
+
+
+def peer_names(peers: tuple[Peer, ...]) -> tuple[str, ...]:
+    """The names on the peers list, in its order."""
+    return tuple(peer.name for peer in peers)
+
+
+def failed(fleet: str, at: float, wake: tuple[str, ...], fault: str) -> Report:
+    """The report of a pass that broke off before it saw anything."""
+    return Report(
+        at=at,
+        fleet=fleet,
+        node="",
+        wake=wake,
+        duration=0.0,
+        commands=0,
+        wrote=False,
+        reloaded=(),
+        held=(),
+        errors=(fault,),
+        backends=(),
+        peers=(),
+        proxy=None,
+        membership_at=0.0,
+        frozen="",
+    )

@@ -1,0 +1,40 @@
+"""``hafleet agent``: the parts around the loop, put together."""
+
+import os
+from pathlib import Path
+
+import structlog
+
+from hafleet import compose, config
+from hafleet.adapters.clock import SystemClock
+from hafleet.adapters.lock import NodeLocks
+from hafleet.adapters.systemd import Notifier
+from hafleet.adapters.wakeup import Wakeups
+from hafleet.agent import Agent
+from hafleet.publish import Publisher, status_path
+from hafleet.web.metrics import Metrics
+
+
+def run(path: Path) -> None:
+    """Run the agent until it is told to stop.
+
+    Raises:
+        SettingsError: the settings are unusable at the start.
+        LockHeld: another agent lives on this node.
+        HafleetError: the status listener cannot be bound.
+    """
+    loaded = config.load(path)
+    settings = loaded.settings
+    log = structlog.get_logger()
+    for problem in loaded.problems:
+        log.warning("settings", problem=problem.render())
+    metrics = Metrics()
+    clock = SystemClock()
+    wakeups = Wakeups(clock)
+    workshop = compose.AgentWorkshop(path, wakeups, metrics.called)
+    publish = Publisher(metrics, status_path(settings.state_dir), log)
+    agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
+    metrics.listen(settings.status.listen)
+    log.info("agent starts", settings=str(path), fleet=settings.fleet, pid=os.getpid())
+    agent.run(NodeLocks(Path(settings.state_dir)))
+    log.info("agent stops; HAProxy keeps serving")

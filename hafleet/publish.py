@@ -1,0 +1,91 @@
+"""Where a report goes: the log, the status file and the metrics."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from hafleet.core.report import Report
+from hafleet.errors import StoreError
+from hafleet.web.metrics import Metrics
+
+_REPORT: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def to_json(report: Report) -> bytes:
+    """The report as JSON."""
+    return _REPORT.dump_json(report, indent=2)
+
+
+def status_path(state_dir: str) -> Path:
+    """The status file of a node."""
+    return Path(state_dir) / "status.json"
+
+
+def read_status(path: Path) -> Report:
+    """The last pass's report.
+
+    Raises:
+        StoreError: there is none, or it cannot be read.
+    """
+    try:
+        return _REPORT.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise StoreError("no pass was reported yet", where=str(path), fix="start the agent, or run `hafleet once`") from error
+    except (OSError, ValidationError) as error:
+        raise StoreError("the status file cannot be read", where=str(path), fix="run `hafleet once`") from error
+
+
+class Publisher:
+    """Publishes each report. A fault or hold is logged when it appears and when it goes, not at every pass."""
+
+    def __init__(self, metrics: Metrics, path: Path, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._metrics = metrics
+        self._path = path
+        self._log = log
+        self._held: frozenset[tuple[str, str]] = frozenset()
+        self._faults: frozenset[str] = frozenset()
+
+    def __call__(self, report: Report) -> None:
+        """Log, count, write the status file."""
+        self._metrics.record(report)
+        self._tell(report)
+        write_status(self._path, report, lambda fault: self._log.error("status file not written", fault=fault))
+
+    def _tell(self, report: Report) -> None:
+        held = frozenset((h.rule, h.subject) for h in report.held)
+        for h in report.held:
+            if (h.rule, h.subject) not in self._held:
+                self._log.warning("held", rule=h.rule, subject=h.subject, reason=h.reason)
+        for rule, subject in sorted(self._held - held):
+            self._log.info("released", rule=rule, subject=subject)
+        # The last number of a message (seconds, ages) changes at every pass; what stands before it names the fault.
+        faults = frozenset(error.split(";")[0].rstrip("0123456789. s") for error in report.errors)
+        for error in report.errors:
+            if error.split(";")[0].rstrip("0123456789. s") not in self._faults:
+                self._log.error("fault", fault=error)
+        if self._faults and not faults:
+            self._log.info("faults are over")
+        self._held, self._faults = held, faults
+        changed = report.commands or report.wrote or report.reloaded
+        self._log.log(
+            20 if changed else 10,
+            "pass",
+            wake=list(report.wake),
+            seconds=report.duration,
+            commands=report.commands,
+            wrote=report.wrote,
+            reloaded=list(report.reloaded),
+        )
+
+
+def write_status(path: Path, report: Report, on_fault: Callable[[str], None]) -> None:
+    """Replace the status file. It is for people: no fsync, and a full disk costs only a log line."""
+    temp = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp.write_bytes(to_json(report))
+        temp.rename(path)
+    except OSError as error:
+        on_fault(f"{path}: {error.strerror or error}")

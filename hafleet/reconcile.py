@@ -1,0 +1,243 @@
+"""The one pass: observe, decide, plan, guard, apply. A straight line; the first error of apply ends it.
+
+Nothing here waits for the next pass or remembers what changed: the next pass observes afresh. The only memory is the ``Memory``
+that the store keeps, and it is written before anything is applied, so that a drain that began is never forgotten.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from hafleet.core import gate, membership, proxyplan
+from hafleet.core.features import features
+from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Unknown, Version, Worker, World
+from hafleet.core.settings import Settings
+from hafleet.errors import (
+    ConfigRejected,
+    HafleetError,
+    ProxyUnavailable,
+    ReloadFailed,
+    SourceUnavailable,
+    StateCorrupt,
+    StoreError,
+    UnexpectedReply,
+)
+from hafleet.ports import Clock, Membership, NodeMetadata, Proxy, Renderer, Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything a pass talks to."""
+
+    membership: Membership
+    metadata: NodeMetadata
+    renderer: Renderer
+    proxy: Proxy
+    store: Store
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A finished plan: what was seen, what is wanted, how to get there, and what is held back."""
+
+    world: World
+    decision: membership.Decision
+    wanted: Rendered | None  # None: nothing can be wanted now; ``errors`` says why
+    proxy: proxyplan.ProxyPlan
+    held: tuple[Held, ...]
+    errors: tuple[HafleetError, ...]  # faults met while planning: unknown sources, a template, a state file
+
+    @property
+    def pending(self) -> bool:
+        """True when apply would change something."""
+        return self.wanted is not None and not self.proxy.empty
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What apply did."""
+
+    commands: int = 0  # runtime commands sent and answered well
+    wrote: bool = False
+    reloaded: tuple[str, ...] = ()  # the reasons of the reload that was done
+    errors: tuple[HafleetError, ...] = ()
+
+
+class Reconciler:
+    """The pass over one set of settings and ports. ``force`` (operator's ``--force``) lets held steps through."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._unsaved: Memory | None = None  # what the disk refused to keep
+
+    # --- observe ----------------------------------------------------------------------------------------------------
+
+    def observe(self) -> World:
+        """Each port read once. A failed or partial read is Unknown."""
+        ports = self._ports
+        node = _read(ports.metadata.identity)
+        return World(
+            at=ports.clock.wall(),
+            node=node,
+            groups=_read(lambda: self._groups(node)),
+            worker=_read(lambda: ports.proxy.observe(proxyplan.MAP_NAMES)),
+            installed=_read(ports.proxy.installed),
+        )
+
+    def _groups(self, node: Node | Unknown) -> Groups:
+        ask = membership.question(self._settings, None if isinstance(node, Unknown) else node)
+        return self._ports.membership.read(ask.names, ask.tags, ask.ipv6)
+
+    # --- decide, plan, guard ----------------------------------------------------------------------------------------
+
+    def plan(self, world: World, *, force: bool = False) -> Plan:
+        """Pure but for the templates and the memory file: from what was seen to what is to be done and what is held."""
+        memory, errors = self._memory(world)
+        rules = () if force else membership.RULES
+        decision = membership.decide(self._settings, world, memory, rules=rules, known=self._known(world, memory))
+        errors += _unknowns(world)
+        wanted, fault = self._render(world, decision)
+        if wanted is None or isinstance(world.installed, Unknown):
+            return Plan(world, decision, None, proxyplan.NOTHING, decision.held, (*errors, *fault))
+        version = self._version(world.worker)
+        plan = proxyplan.plan(world.installed, wanted, world.worker, features(version))
+        held = decision.held
+        if memory.frozen and not force:
+            held += (Held("frozen", "everything", memory.frozen),)
+            plan = proxyplan.NOTHING
+        elif plan.reload and isinstance(world.worker, Worker) and not force:
+            question = gate.Question(world.worker, memory, self._settings.safety, world.at, plan.removes)
+            stop = gate.hold_reload(question)
+            if stop is not None:
+                held += (replace(stop, reason=f"{stop.reason} ({', '.join(plan.reload)})"),)
+                plan = plan.without_reload()
+        return Plan(world, decision, wanted, plan, held, errors)
+
+    def _memory(self, world: World) -> tuple[Memory, tuple[HafleetError, ...]]:
+        if self._unsaved is not None:
+            return self._unsaved, ()
+        node_id = None if isinstance(world.node, Unknown) else world.node.id
+        try:
+            return self._ports.store.load(node_id), ()
+        except StateCorrupt as error:
+            return Memory(), (error,)
+        except StoreError as error:
+            return Memory(), (error,)
+
+    def _known(self, world: World, memory: Memory) -> membership.Known:
+        """Members of the installed file: what a lost memory is rebuilt from (DESIGN, safety rule 3)."""
+        if memory.members or isinstance(world.installed, Unknown) or world.installed.text is None:
+            return {}
+        return membership.from_installed(self._settings, proxyplan.parse(world.installed.text))
+
+    def _render(self, world: World, decision: membership.Decision) -> tuple[Rendered | None, tuple[HafleetError, ...]]:
+        if isinstance(decision.desired, Unknown):
+            return None, ()
+        try:
+            return self._ports.renderer.render(decision.desired, self._version(world.worker)), ()
+        except HafleetError as error:
+            return None, (error,)
+
+    def _version(self, worker: Worker | Unknown) -> Version:
+        return self._ports.proxy.version() if isinstance(worker, Unknown) else worker.version
+
+    # --- apply ------------------------------------------------------------------------------------------------------
+
+    def apply(self, plan: Plan) -> Outcome:
+        """Remember, then run the plan in order. Never raises a HafleetError: what went wrong is in the outcome."""
+        errors = self._remember(plan.decision.memory)
+        if plan.wanted is None or not plan.pending:
+            return Outcome(errors=errors)
+        try:
+            done = self._carry_out(plan, plan.wanted)
+        except HafleetError as error:
+            return Outcome(errors=(*errors, error))
+        return replace(done, errors=(*errors, *done.errors))
+
+    def _carry_out(self, plan: Plan, wanted: Rendered) -> Outcome:
+        """Runtime commands first, for they reach traffic in milliseconds; then the file; or a reload where one is due."""
+        proxy, worker = self._ports.proxy, plan.world.worker
+        reasons = plan.proxy.reload
+        sent = 0
+        faults: tuple[HafleetError, ...] = ()
+        if plan.proxy.commands and isinstance(worker, Worker):
+            try:
+                proxy.run(worker.pid, plan.proxy.commands)
+                sent = len(plan.proxy.commands)
+            except UnexpectedReply as error:
+                reasons = (*reasons, f"runtime command refused: {error.what}")
+                faults = (error,)
+        if reasons and isinstance(worker, Worker):
+            return self._reload(plan, wanted, worker, Outcome(sent, False, reasons, faults))
+        if plan.proxy.write and not plan.proxy.held_write:
+            proxy.check(wanted)
+            proxy.install(wanted)
+            return Outcome(sent, True)
+        return Outcome(sent)
+
+    def put_back(self, earlier: Rendered, reason: str) -> Outcome:
+        """Make HAProxy run an earlier configuration and freeze with this reason. The guard is not asked: a person decided."""
+        world = self.observe()
+        memory, errors = self._memory(world)
+        if isinstance(world.installed, Unknown):
+            return Outcome(errors=(*errors, *_unknowns(world)))
+        proxy = proxyplan.plan(world.installed, earlier, world.worker, features(self._version(world.worker)))
+        frozen = replace(memory, frozen=reason)
+        desired = Unknown("frozen")
+        plan = Plan(world, membership.Decision(desired, frozen, (), ()), earlier, proxy, (), errors)
+        return self.apply(plan)
+
+    def _reload(self, plan: Plan, wanted: Rendered, worker: Worker, due: Outcome) -> Outcome:
+        memory = plan.decision.memory
+        if due.errors:  # the reason came up while applying, so the guard has not seen it yet
+            question = gate.Question(worker, memory, self._settings.safety, plan.world.at, plan.proxy.removes)
+            held = gate.hold_reload(question)
+            if held is not None:
+                return replace(due, reloaded=())
+        proxy = self._ports.proxy
+        proxy.check(wanted)
+        try:
+            proxy.reload(wanted, worker)
+        except ReloadFailed as error:
+            failed = replace(
+                memory, reload_failures=memory.reload_failures + 1, reload_failed_at=self._ports.clock.wall()
+            )
+            return Outcome(due.commands, False, (), (error, *self._remember(failed)))
+        faults: tuple[HafleetError, ...] = ()
+        if memory.reload_failures:
+            faults = self._remember(replace(memory, reload_failures=0, reload_failed_at=0.0))
+        return Outcome(due.commands, True, due.reloaded, faults)
+
+    def _remember(self, memory: Memory) -> tuple[HafleetError, ...]:
+        """Keep the memory; on a full or broken disk keep it in this process and go on."""
+        try:
+            self._ports.store.save(memory)
+        except StoreError as error:
+            self._unsaved = memory
+            return (error,)
+        self._unsaved = None
+        return ()
+
+
+def _read(source: Callable[[], T]) -> T | Unknown:
+    try:
+        return source()
+    except (SourceUnavailable, ProxyUnavailable, StoreError) as error:
+        return Unknown(str(error))
+
+
+def _unknowns(world: World) -> tuple[HafleetError, ...]:
+    """What could not be read, as errors to report. An HAProxy that does not run is one of them."""
+    parts = (("node", world.node), ("groups", world.groups), ("haproxy", world.worker), ("files", world.installed))
+    return tuple(
+        HafleetError(part.reason, where=name, fix="the last good state keeps serving")
+        for name, part in parts
+        if isinstance(part, Unknown)
+    )
+
+
+__all__ = ["ConfigRejected", "Installed", "Outcome", "Plan", "Ports", "Reconciler"]

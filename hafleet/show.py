@@ -1,0 +1,131 @@
+"""Values to what a person reads. Everything here returns text or a rich renderable; only ``cli`` prints."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hafleet.core.model import Unknown, Worker, World
+from hafleet.core.report import Report
+from hafleet.reconcile import Outcome, Plan
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
+    """A plain table; numbers to the right."""
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    data = [[str(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        numeric = bool(data) and all(row[index].replace(".", "", 1).isdigit() for row in data)
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in data:
+        made.add_row(*row)
+    return made
+
+
+def age(seconds: float) -> str:
+    """``75.2`` -> ``1m15s``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def status(report: Report, now: float) -> RenderableType:
+    """``hafleet status``."""
+    parts: list[RenderableType] = [Text(f"{report.fleet}  node {report.node or '?'}  last pass {age(now - report.at)} ago")]
+    if report.proxy:
+        p = report.proxy
+        parts.append(
+            Text(
+                f"haproxy {p.version}  pid {p.pid}  loaded {age(p.uptime)} ago  started {age(p.master_uptime)} ago  "
+                f"old workers {p.old_workers}  structure {p.structure or 'not ours'}"
+            )
+        )
+    else:
+        parts.append(Text("haproxy does not answer", style="bold red"))
+    if report.membership_at:
+        parts.append(Text(f"membership read {age(now - report.membership_at)} ago  peers {', '.join(report.peers) or 'none'}"))
+    else:
+        parts.append(Text("membership was never read completely", style="yellow"))
+    if report.frozen:
+        parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
+    rows = [(b.name, b.members, b.up, b.draining, b.parked, b.sessions) for b in report.backends]
+    parts += ["", table(("backend", "servers", "up", "draining", "parked", "sessions"), rows)]
+    parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in report.held]
+    parts += [Text(f"fault {error}", style="red") for error in report.errors]
+    return Group(*parts)
+
+
+def world(seen: World) -> RenderableType:
+    """``hafleet observe``."""
+    parts: list[RenderableType] = [Text(time.strftime("observed at %Y-%m-%dT%H:%M:%SZ", time.gmtime(seen.at)))]
+    if isinstance(seen.node, Unknown):
+        parts.append(Text(f"node     unknown: {seen.node.reason}", style="yellow"))
+    else:
+        n = seen.node
+        parts.append(Text(f"node     {n.id}  {n.address}  {n.zone}  group {n.group or 'none'}"))
+    parts += _groups(seen) + _worker(seen.worker)
+    return Group(*parts)
+
+
+def _groups(seen: World) -> list[RenderableType]:
+    if isinstance(seen.groups, Unknown):
+        return [Text(f"groups   unknown: {seen.groups.reason}", style="yellow")]
+    rows = [
+        (group.name, group.desired, i.id, i.state, i.address or "-", i.zone, i.capacity)
+        for _, group in sorted(seen.groups.by_name.items())
+        for i in group.instances
+    ]
+    return ["", table(("group", "desired", "instance", "state", "address", "zone", "capacity"), rows)]
+
+
+def _worker(worker: Worker | Unknown) -> list[RenderableType]:
+    if isinstance(worker, Unknown):
+        return ["", Text(f"haproxy  unknown: {worker.reason}", style="yellow")]
+    head = f"haproxy  {'.'.join(map(str, worker.version))}  pid {worker.pid}  old workers {worker.old_workers}"
+    rows = [
+        (s.backend, s.name, f"{s.address}:{s.port}", _state(s.up, s.maint, s.weight), s.weight, s.sessions)
+        for _, s in sorted(worker.servers.items())
+    ]
+    return ["", Text(head), table(("backend", "server", "address", "state", "weight", "sessions"), rows)]
+
+
+def _state(up: bool, maint: bool, weight: int) -> str:
+    if maint:
+        return "maint"
+    return ("drain" if weight == 0 else "up") if up else "down"
+
+
+def plan(made: Plan) -> RenderableType:
+    """``hafleet plan``: what apply would do, and what is held."""
+    parts: list[RenderableType] = []
+    if made.pending:
+        parts += [Text(line, style=_style(line)) for line in made.proxy.lines()]
+    elif not made.errors:
+        parts.append(Text("nothing to do: HAProxy runs what AWS says"))
+    parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in made.held]
+    parts += [Text(f"fault {error}", style="red") for error in made.errors]
+    return Group(*parts)
+
+
+def _style(line: str) -> str:
+    return {"+": "green", "-": "red", "~": "cyan"}.get(line[:1], "")
+
+
+def outcome(done: Outcome, made: Plan) -> RenderableType:
+    """``hafleet once``: what was done."""
+    words = []
+    if done.commands:
+        words.append(f"{done.commands} runtime commands")
+    if done.reloaded:
+        words.append(f"reloaded ({', '.join(done.reloaded)})")
+    elif done.wrote:
+        words.append("wrote haproxy.cfg")
+    parts: list[RenderableType] = [Text(", ".join(words) or "nothing changed")]
+    parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in made.held]
+    parts += [Text(f"fault {error}", style="red") for error in (*made.errors, *done.errors)]
+    return Group(*parts)

@@ -1,0 +1,84 @@
+"""Prometheus metrics of the agent, and their listener. HAProxy's own metrics come from HAProxy's own exporter."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from hafleet import __version__
+from hafleet.core.report import Report
+from hafleet.errors import HafleetError
+
+
+class Metrics:
+    """All of hafleet's metrics on a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        Gauge("hafleet_info", "Version of the agent.", ["version"], registry=r).labels(__version__).set(1)
+        self._passes = Counter("hafleet_passes", "Passes run.", ["outcome"], registry=r)
+        self._seconds = Histogram(
+            "hafleet_pass_seconds", "Time of a pass.", registry=r, buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+        )
+        self._last = Gauge("hafleet_last_pass_timestamp_seconds", "Wall clock of the last pass.", registry=r)
+        self._membership = Gauge(
+            "hafleet_membership_timestamp_seconds", "Wall clock of the last complete membership read.", registry=r
+        )
+        self._ages = Gauge(
+            "hafleet_membership_age_seconds", "Seconds since the last complete membership read.", registry=r
+        )
+        self._commands = Counter("hafleet_runtime_commands", "Runtime API commands answered well.", registry=r)
+        self._reloads = Counter("hafleet_reloads", "Reloads proven by the stamp.", registry=r)
+        self._writes = Counter("hafleet_config_writes", "Times haproxy.cfg was replaced.", registry=r)
+        self._errors = Gauge("hafleet_errors", "Faults met in the last pass.", registry=r)
+        self._held = Gauge("hafleet_held_steps", "Steps the guard holds back now, by rule.", ["rule"], registry=r)
+        self._frozen = Gauge("hafleet_frozen", "1 while a rollback froze the node.", registry=r)
+        self._members = Gauge("hafleet_backend_members", "Wanted servers, draining ones included.", ["backend"], registry=r)
+        self._draining = Gauge("hafleet_backend_draining", "Servers that drain.", ["backend"], registry=r)
+        self._up = Gauge("hafleet_backend_up", "Servers up and in rotation.", ["backend"], registry=r)
+        self._parked = Gauge("hafleet_backend_parked", "Removed servers waiting in maint.", ["backend"], registry=r)
+        self._haproxy = Gauge("hafleet_haproxy_up", "1 when HAProxy answered in the last pass.", registry=r)
+        self._old = Gauge("hafleet_old_workers", "HAProxy workers of earlier loads that still live.", registry=r)
+        self._failed = Gauge("hafleet_failed_reloads", "The master's count of failed reloads since the last good.", registry=r)
+        self._calls = Counter("hafleet_aws_calls", "AWS API calls.", ["operation", "outcome"], registry=r)
+
+    def called(self, operation: str, seconds: float, outcome: str) -> None:
+        """Count one AWS call."""
+        self._calls.labels(operation, outcome).inc()
+
+    def record(self, report: Report) -> None:
+        """Take over what a pass reports."""
+        self._passes.labels("error" if report.errors else "held" if report.held else "ok").inc()
+        self._seconds.observe(report.duration)
+        self._last.set(report.at)
+        self._membership.set(report.membership_at)
+        self._ages.set(max(0.0, report.at - report.membership_at) if report.membership_at else -1)
+        self._commands.inc(report.commands)
+        self._reloads.inc(bool(report.reloaded))
+        self._writes.inc(report.wrote)
+        self._errors.set(len(report.errors))
+        self._frozen.set(bool(report.frozen))
+        self._held.clear()
+        for held in report.held:
+            self._held.labels(held.rule).inc()
+        for row in report.backends:
+            self._members.labels(row.name).set(row.members)
+            self._draining.labels(row.name).set(row.draining)
+            self._up.labels(row.name).set(row.up)
+            self._parked.labels(row.name).set(row.parked)
+        self._haproxy.set(report.proxy is not None)
+        if report.proxy:
+            self._old.set(report.proxy.old_workers)
+            self._failed.set(report.proxy.failed_reloads)
+
+    def listen(self, address: str) -> None:
+        """Serve ``/metrics`` on ``host:port`` from a thread of its own.
+
+        Raises:
+            HafleetError: the address cannot be bound.
+        """
+        host, _, port = address.rpartition(":")
+        try:
+            start_http_server(int(port), addr=host.strip("[]"), registry=self.registry)
+        except OSError as error:
+            raise HafleetError(
+                f"cannot listen: {error.strerror}", where=f"status.listen {address}", fix="choose a free address"
+            ) from error

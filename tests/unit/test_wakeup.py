@@ -1,0 +1,67 @@
+"""Reasons to run a pass: from threads, and from files that really change on disk."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from hafleet.adapters.clock import SystemClock
+from hafleet.adapters.wakeup import FileWatch, Wakeups
+
+
+def wakeups() -> Wakeups:
+    return Wakeups(SystemClock())
+
+
+def test_reasons_merge_in_order_and_are_taken_once() -> None:
+    box = wakeups()
+    for reason in ("a", "b", "a"):
+        box.wake(reason)
+    assert box.wait(0)
+    assert box.take() == ("a", "b")
+    assert not box.wait(0)
+    assert box.take() == ()
+
+
+def test_a_wake_from_another_thread_ends_the_wait() -> None:
+    box = wakeups()
+    thread = threading.Timer(0.05, box.wake, ("late",))
+    thread.start()
+    assert box.wait(30)
+    thread.join()
+    assert box.take() == ("late",)
+
+
+@pytest.mark.parametrize("how", ["rewrite", "rename over", "remove"])
+def test_a_changed_file_wakes_and_its_neighbours_do_not(tmp_path: Path, how: str) -> None:
+    watched, other = tmp_path / "hafleet.yaml", tmp_path / "other.yaml"
+    watched.write_text("a")
+    box = wakeups()
+    watch = FileWatch(box, [watched])
+    try:
+        other.write_text("not watched")
+        (tmp_path / ".hafleet.yaml.swp").write_text("editor's")
+        watched.read_text()
+        assert not box.wait(0.3)
+        if how == "rewrite":
+            watched.write_text("b")
+        elif how == "remove":
+            watched.unlink()
+        else:
+            other.rename(watched)
+        assert box.wait(10)
+        assert box.take()[0] == "file hafleet.yaml"
+    finally:
+        watch.stop()
+
+
+def test_a_watched_folder_wakes_for_any_file_in_it(tmp_path: Path) -> None:
+    (tmp_path / "partials").mkdir()
+    box = wakeups()
+    watch = FileWatch(box, [tmp_path, tmp_path / "none" / "missing.pem"])
+    try:
+        (tmp_path / "partials" / "global.cfg.j2").write_text("x")
+        assert box.wait(10)
+        assert "file global.cfg.j2" in box.take()
+    finally:
+        watch.stop()
