@@ -146,6 +146,8 @@ class Member:
     zone: str
     weight: int = 100  # 0..256; what the balancing uses when the server does not drain
     draining: bool = False  # rendered as weight 0: no new sessions, present ones go on
+    group: str = ""  # the Auto Scaling group it came from; "" for a static server, or when not known
+    capacity: int = 1  # WeightedCapacity, 1 where the group has none
 
     @property
     def rendered_weight(self) -> int:
@@ -205,6 +207,7 @@ class Memory:
     reload_failures: int = 0  # consecutive failed reloads
     reload_failed_at: float = 0.0  # wall clock of the last of them
     read_at: float = 0.0  # wall clock of the last complete membership read; 0 when there was none
+    read_started: float = 0.0  # ``Groups.started`` of that read
 
 
 # --- held -----------------------------------------------------------------------------------------------------------
