@@ -24,8 +24,7 @@ OWN_PREFIX = "hafleet_"  # backends of hafleet itself: their servers carry state
 
 _PROXIES = frozenset({"backend", "listen", "frontend", "defaults"})
 _SECTIONS = _PROXIES | frozenset(
-    "global peers resolvers userlist cache mailers program ring http-errors fcgi-app log-forward log-profile crt-store "
-    "traces acme".split()
+    ["global", "peers", "resolvers", "userlist", "cache", "mailers", "program", "ring", "http-errors", "fcgi-app", "log-forward", "log-profile", "crt-store", "traces", "acme"]
 )
 # Options after which a server line is not a plain runtime server: its state or address is driven by something else.
 _ODD = frozenset({"disabled", "enabled", "track", "resolvers", "init-addr", "namespace", "agent-check", "redir"})
@@ -59,6 +58,7 @@ class ConfigText:
     structure: str  # hex sha256 of everything a runtime command cannot change
     stamp: str  # the value of the stamp line, "" when there is none
     servers: Mapping[tuple[str, str], ServerLine]  # runtime servers by (backend, name), in file order
+    fixed: frozenset[tuple[str, str]]  # servers that are structure; name "" where a server-template makes up the names
     backends: frozenset[str]  # names of backend and listen sections
     options: Mapping[str, frozenset[str]]  # backend -> every option string its runtime servers have or may have
     listeners: tuple[Listener, ...]  # bind lines of every section, and the local peer's address
@@ -135,6 +135,7 @@ class _Parser:
     def __init__(self) -> None:
         self.lines: list[str] = []  # the structure
         self.servers: dict[tuple[str, str], ServerLine] = {}
+        self.fixed: set[tuple[str, str]] = set()
         self.options: dict[str, set[str]] = {}
         self.backends: set[str] = set()
         self.listeners: list[Listener] = []
@@ -166,6 +167,7 @@ class _Parser:
             structure=digest(joined),
             stamp=self.stamp,
             servers=MappingProxyType(self.servers),
+            fixed=frozenset(self.fixed),
             backends=frozenset(self.backends),
             options=MappingProxyType(options),
             listeners=found,
@@ -211,6 +213,7 @@ class _Parser:
                 self.options.setdefault(server.backend, set()).add(server.options)
             else:
                 self.lines.append(line)
+                self.fixed.add(key)
         self.pending = []
         self.own_default = False
 
@@ -223,6 +226,7 @@ class _Parser:
         server = None if self.conditions or not self.backend else self.runtime_server(line)
         if server is None:
             self.lines.append(line)
+            self.fixed.add((self.backend, (line.split(" ") + [""])[1]))
         else:
             self.pending.append((line, server))
 
@@ -250,6 +254,8 @@ class _Parser:
         elif word == "default-server" and self.section in _PROXIES:
             self.own_default = True
             self.inherits = self.inherits or self.section == "defaults"
+        elif word == "server-template":
+            self.fixed.add((self.backend, ""))
         elif word == "localpeer":
             self.localpeer = line.rpartition(" ")[2]
         elif word == "bind":
