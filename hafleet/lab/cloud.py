@@ -1,0 +1,129 @@
+"""The lab's side of the local AWS: the process, the API clients, and the control paths."""
+
+import http.client
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from hafleet.lab.network import Network
+from hafleet.lab.processes import Processes, wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_ec2 import EC2Client
+
+REGION = "eu-west-1"
+ZONES = (f"{REGION}a", f"{REGION}b")
+PORT = 5600
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab", "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One EC2 instance as the control path shows it."""
+
+    id: str
+    group: str
+    lifecycle: str
+    ec2: str
+    address: str
+    zone: str
+    tags: dict[str, str]
+
+    @property
+    def in_service(self) -> bool:
+        """True when its group counts it as serving."""
+        return self.lifecycle == "InService"
+
+
+class Cloud:
+    """A local AWS in a process of its own, with a VPC over two zones of loopback addresses."""
+
+    def __init__(self, network: Network, processes: Processes, log: Path) -> None:
+        self.url = f"http://{network.home}:{PORT}"
+        self._host = network.home
+        argv = [sys.executable, "-m", "hafleet.lab.aws", "--host", network.home, "--port", str(PORT), "--region", REGION]
+        self.process = processes.start([*argv, "--with-parent"], log=log)
+        wait_until(self._answers, 60, f"the local AWS on {self.url}; its log is {log}")
+        keys = {"aws_access_key_id": "lab", "aws_secret_access_key": "lab"}
+        session = boto3.Session(region_name=REGION, **keys)
+        self.ec2: EC2Client = session.client("ec2", endpoint_url=self.url)
+        self.autoscaling: AutoScalingClient = session.client("autoscaling", endpoint_url=self.url)
+        vpc = self.ec2.create_vpc(CidrBlock=network.cidr)["Vpc"]["VpcId"]
+        self._subnets = [
+            self.ec2.create_subnet(VpcId=vpc, CidrBlock=network.subnet(number), AvailabilityZone=zone)["Subnet"]["SubnetId"]
+            for number, zone in enumerate(ZONES)
+        ]
+        self.ec2.create_launch_template(
+            LaunchTemplateName="lab", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"}
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points any AWS tool here."""
+        return {"AWS_ENDPOINT_URL": self.url, **CREDENTIALS}
+
+    def create_group(self, name: str, desired: int, tags: dict[str, str], most: int = 100) -> None:
+        """A group over both zones."""
+        self.autoscaling.create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            MinSize=0,
+            MaxSize=most,
+            DesiredCapacity=desired,
+            LaunchTemplate={"LaunchTemplateName": "lab"},
+            VPCZoneIdentifier=",".join(self._subnets),
+            Tags=[{"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in tags.items()],
+        )
+
+    def scale(self, name: str, desired: int) -> None:
+        """Set the DesiredCapacity of a group."""
+        self.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=desired)
+
+    def machines(self) -> tuple[Machine, ...]:
+        """Every instance that is not gone for good."""
+        return tuple(Machine(**item) for item in self.control("GET", "instances"))
+
+    def control(self, method: str, path: str, data: Any = None) -> Any:
+        """One call of the control paths.
+
+        Raises:
+            OSError: the local AWS does not answer.
+            ValueError: it refused the request; the message is its own.
+        """
+        connection = http.client.HTTPConnection(self._host, PORT, timeout=10)
+        try:
+            connection.request(method, f"/_lab/{path}", None if data is None else json.dumps(data))
+            answer = connection.getresponse()
+            found = json.load(answer)
+        except http.client.HTTPException as error:
+            raise OSError(f"{self.url}: {error}") from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise ValueError(found["error"])
+        return found
+
+    def fault(self, kind: str, **what: Any) -> int:
+        """Put a fault in force (see aws_faults); returns its id."""
+        return int(self.control("POST", "faults", {"kind": kind, **what})["id"])
+
+    def heal(self, fault: int | None = None) -> None:
+        """End one fault, or all."""
+        self.control("DELETE", "faults" if fault is None else f"faults?id={fault}")
+
+    def calls(self) -> dict[str, int]:
+        """Calls so far, by service.Operation."""
+        return dict(self.control("GET", "calls")["calls"])
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the local AWS ended with {self.process.returncode}")
+        try:
+            self.control("GET", "health")
+        except OSError:
+            return False
+        return True

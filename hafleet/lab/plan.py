@@ -1,0 +1,90 @@
+"""What a lab is made of: the groups behind each backend, and the settings that all its nodes share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hafleet.lab.node import PEER_PORT, Node
+from hafleet.lab.servers import PORT
+
+FLEET = "lab"
+EDGE = "edge"  # the load balancers' own group
+STICKY_HEADER = "x-user"
+
+
+def shop_backends() -> list[dict[str, Any]]:
+    """The backends of the demo: a shop that moves from blue to green, and carts that stick to a user."""
+    check = {"path": "/healthz", "expect": "200", "interval": "500ms", "rise": 2, "fall": 2}
+    return [
+        {
+            "name": "shop",
+            "domains": ["shop.example.com"],
+            "port": PORT,
+            "sources": [{"asg": "shop-blue", "weight": 100}, {"asg": "shop-green", "weight": 0}],
+            "check": check,
+            "drain": "2s",
+        },
+        {
+            "name": "cart",
+            "domains": ["cart.example.com"],
+            "port": PORT,
+            "sources": [{"asg": "cart"}],
+            "stick": {"on": f"req.hdr({STICKY_HEADER})", "type": "string", "size": "10k", "expire": "10m"},
+            "check": check,
+            "drain": "2s",
+        },
+    ]
+
+
+@dataclass(slots=True)
+class Plan:
+    """The part of hafleet.yaml that a story changes while the lab runs."""
+
+    backends: list[dict[str, Any]] = field(default_factory=shop_backends)
+    default_backend: str = "shop"
+    interval: float = 1.0  # seconds between passes
+    extra: dict[str, Any] = field(default_factory=dict)  # sections that replace the lab's own, such as safety
+
+    def settings(self, node: Node) -> dict[str, Any]:
+        """The whole of one node's hafleet.yaml, as plain data."""
+        frontend = {"name": "web", "bind": node.http, "mode": "http", "default_backend": self.default_backend}
+        shared: dict[str, Any] = {
+            "fleet": FLEET,
+            "aws": {"connect_timeout": "1s", "read_timeout": "2s", "max_attempts": 2},
+            "peers": {"port": PEER_PORT, "settle": "1s"},
+            "frontends": [frontend],
+            "backends": self.backends,
+            "passes": {"interval": f"{self.interval:g}s", "settle_min": "50ms", "settle_max": "300ms"},
+            "safety": {"reload_min_interval": "1s"},
+        }
+        return {**shared, **node.own_settings(), **self.extra}
+
+    def set_weight(self, backend: str, group: str, weight: int) -> None:
+        """Change the share of one group.
+
+        Raises:
+            KeyError: there is no such backend, or the group is no source of it.
+        """
+        for source in self._sources(backend):
+            if source.get("asg") == group:
+                source["weight"] = weight
+                return
+        raise KeyError(f"{group} is no source of backend {backend}")
+
+    def groups(self, backend: str) -> Mapping[str, int | None]:
+        """Group name -> weight for the sources of a backend that are groups."""
+        return {source["asg"]: source.get("weight") for source in self._sources(backend) if "asg" in source}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The backends, in order."""
+        return tuple(backend["name"] for backend in self.backends)
+
+    def _sources(self, backend: str) -> list[dict[str, Any]]:
+        for item in self.backends:
+            if item["name"] == backend:
+                sources: list[dict[str, Any]] = item["sources"]
+                return sources
+        raise KeyError(f"there is no backend {backend}; there are {', '.join(self.names)}")
+
+
