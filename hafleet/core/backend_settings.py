@@ -4,7 +4,7 @@ Durations are seconds, sizes plain ints. Every text that reaches haproxy.cfg has
 quoting there, except ``check.body`` and ``balance``, which may hold spaces: ``check.body`` belongs between quotes.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -24,13 +24,26 @@ from hafleet.core.texts import (
     Statuses,
     TagText,
 )
-from hafleet.core.values import Address, Duration, Flag, Model, Port, Refusal, Size, Span, Whole, parse_whole, shown
+from hafleet.core.values import (
+    Address,
+    Drain,
+    Duration,
+    Flag,
+    Model,
+    Port,
+    Refusal,
+    Size,
+    Span,
+    Whole,
+    parse_whole,
+    shown,
+)
 
 
-def parse_ports(value: Any) -> int | tuple[int, ...]:
+def parse_ports(value: object) -> int | tuple[int, ...]:
     """One port, or a list of different ports. Raises Refusal."""
     many = isinstance(value, list | tuple)
-    ports = tuple(parse_whole(each) for each in (value if many else [value]))
+    ports = tuple(parse_whole(each) for each in (value if isinstance(value, list | tuple) else [value]))
     for port in ports:
         if not 1 <= port <= 65535:
             raise Refusal(f"{shown(port)} is not a port", "write 1 to 65535")
@@ -163,8 +176,8 @@ class Backend(Model):
     """Speaks TLS to its servers."""
     slow_start: Duration | None = None
     """Time over which a server that came up grows to its full share."""
-    drain: Duration = Field(default=300.0, le=172800)
-    """Time a leaving server keeps its connections (ELB's deregistration delay). AWS waits 48 h at most."""
+    drain: Drain = 300.0
+    """Time a leaving server keeps its connections (ELB's deregistration delay). At most 48h, as long as AWS waits."""
     zone_affinity: Literal["none", "prefer"] = "none"
     """prefer: servers of other zones serve only when this node's zone has none."""
     maxconn: Whole | None = Field(default=None, ge=1)

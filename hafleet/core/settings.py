@@ -7,7 +7,7 @@ rules that concern several fields at once are in ``checks``.
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -107,7 +107,7 @@ class NodeSource(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _static_is_meant(cls, data: Any) -> Any:
+    def _static_is_meant(cls, data: object) -> object:
         """``node: {static: ...}`` alone means what it says."""
         if isinstance(data, dict) and data.get("static") is not None:
             return {"source": "static", **data}

@@ -8,11 +8,12 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 LONGEST = 24 * 86400.0  # seconds; HAProxy's timers end at 2147483647 ms, 24.8 days
+LONGEST_DRAIN = 2 * 86400.0  # seconds
 SHORTEST = 0.001  # seconds; HAProxy's timers count milliseconds
 
 _UNITS = {"us": "0.000001", "ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400", "": "1"}
@@ -43,7 +44,7 @@ def shown(value: object) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def parse_duration(value: Any) -> float:
+def parse_duration(value: object) -> float:
     """``"300ms"``, ``"30s"``, ``"5m"`` or a number of seconds -> seconds, 0 to 24 days. Raises Refusal."""
     found = re.fullmatch(_DURATION, _text(value))
     if not found:
@@ -54,7 +55,7 @@ def parse_duration(value: Any) -> float:
     return seconds
 
 
-def parse_span(value: Any) -> float:
+def parse_span(value: object) -> float:
     """A duration that may not be zero: at least 1 ms. Raises Refusal."""
     seconds = parse_duration(value)
     if seconds < SHORTEST:
@@ -62,7 +63,15 @@ def parse_span(value: Any) -> float:
     return seconds
 
 
-def parse_percent(value: Any) -> float:
+def parse_drain(value: object) -> float:
+    """A duration that AWS can wait for: a lifecycle hook keeps an instance 48 hours at most. Raises Refusal."""
+    seconds = parse_duration(value)
+    if seconds > LONGEST_DRAIN:
+        raise Refusal(f"{shown(value)} is too long", "AWS keeps a leaving instance 48h at most")
+    return seconds
+
+
+def parse_percent(value: object) -> float:
     """``"15%"`` or a fraction 0..1 -> fraction. Raises Refusal."""
     found = re.fullmatch(_PERCENT, _text(value))
     if not found:
@@ -73,8 +82,8 @@ def parse_percent(value: Any) -> float:
     return fraction
 
 
-def parse_size(value: Any) -> int:
-    """``"200k"`` or a plain count -> int, 1 to 2147483647; k, m, g are powers of 1024, as in HAProxy. Raises Refusal."""
+def parse_size(value: object) -> int:
+    """``"200k"`` or a plain count -> int, 1 to 2147483647; k, m, g are powers of 1024, as HAProxy. Raises Refusal."""
     found = re.fullmatch(_SIZE, _text(value))
     if not found:
         raise Refusal(f"{shown(value)} is not a size", "write a number, with k, m or g if you like")
@@ -84,7 +93,7 @@ def parse_size(value: Any) -> int:
     return size
 
 
-def parse_whole(value: Any) -> int:
+def parse_whole(value: object) -> int:
     """A whole number, as a number or as text. Raises Refusal."""
     text = _text(value)
     if not re.fullmatch(r"-?[0-9]{1,12}", text):
@@ -92,7 +101,7 @@ def parse_whole(value: Any) -> int:
     return int(text)
 
 
-def parse_number(value: Any) -> float:
+def parse_number(value: object) -> float:
     """A number, as a number or as text. Raises Refusal."""
     text = _text(value)
     if not re.fullmatch(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?", text):
@@ -100,7 +109,7 @@ def parse_number(value: Any) -> float:
     return float(text)
 
 
-def parse_flag(value: Any) -> bool:
+def parse_flag(value: object) -> bool:
     """true or false, in the spellings of YAML 1.2. Raises Refusal for yes, no, on, off, 1 and 0."""
     flag = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}.get(str(value))
     if flag is None:
@@ -108,7 +117,7 @@ def parse_flag(value: Any) -> bool:
     return flag
 
 
-def parse_address(value: Any) -> IPv4Address | IPv6Address:
+def parse_address(value: object) -> IPv4Address | IPv6Address:
     """One host's IP address. Raises Refusal for names, networks, scopes, and addresses that no server can have."""
     fix = "write an IPv4 or IPv6 address; host names are not looked up, so that no reload depends on DNS"
     try:
@@ -176,6 +185,7 @@ def _either(pattern: str, **number: object) -> WithJsonSchema:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), _either(_DURATION, minimum=0, maximum=LONGEST)]
 Span = Annotated[float, BeforeValidator(parse_span), _either(_DURATION, minimum=SHORTEST, maximum=LONGEST)]
+Drain = Annotated[float, BeforeValidator(parse_drain), _either(_DURATION, minimum=0, maximum=LONGEST_DRAIN)]
 Percent = Annotated[float, BeforeValidator(parse_percent), _either(_PERCENT, minimum=0, maximum=1)]
 Size = Annotated[int, BeforeValidator(parse_size), _either(_SIZE, minimum=1, maximum=2**31 - 1)]
 Whole = Annotated[int, BeforeValidator(parse_whole)]

@@ -1,0 +1,75 @@
+"""Rules about the node, the passes and the sections that later issues bring to life."""
+
+from collections.abc import Iterator
+
+from hafleet.core.checks.finding import Finding, Path
+from hafleet.core.later_settings import Dns
+from hafleet.core.settings import Settings
+
+LATER = ("dns", "signals", "lifecycle", "events")  # read and checked, not acted on yet
+
+
+def node(settings: Settings) -> Iterator[Finding]:
+    """A node described by hand is described, and one that IMDS describes is not."""
+    source, static = settings.node.source, settings.node.static
+    if source == "static" and static is None:
+        fix = "add node.static with id and private_ip"
+        yield Finding(("node", "source"), "the node is static, but not described", fix, also=(("node", "static"),))
+    if source == "imds" and static is not None:
+        fix = "remove source: imds, or remove static"
+        yield Finding(
+            ("node", "static"), "node.static is not used while IMDS is the source", fix, also=(("node", "source"),)
+        )
+
+
+def passes(settings: Settings) -> Iterator[Finding]:
+    """The two ends of the settling time are in order."""
+    if settings.passes.settle_min > settings.passes.settle_max:
+        what, also = "passes.settle_min is longer than passes.settle_max", (("passes", "settle_max"),)
+        yield Finding(("passes", "settle_min"), what, "make it the shorter of the two", also=also)
+
+
+def lifecycle(settings: Settings) -> Iterator[Finding]:
+    """The two ends of the node's own drain are in order."""
+    drain = settings.lifecycle.drain if settings.lifecycle else None
+    if drain and drain.quiet > drain.max:
+        here: Path = ("lifecycle", "drain")
+        what = "lifecycle.drain.quiet is longer than lifecycle.drain.max"
+        yield Finding((*here, "quiet"), what, "make it the shorter of the two", also=((*here, "max"),))
+
+
+def dns(settings: Settings) -> Iterator[Finding]:
+    """The record lies in one zone, has at most one kind of health check, and one kind of alias above it."""
+    if settings.dns is not None:
+        yield from _zone(settings.dns)
+        for section, kinds in (
+            ("health", ("endpoint", "alarm", "calculated")),
+            ("tree", ("latency", "failover", "geolocation")),
+        ):
+            chosen = [kind for kind in kinds if getattr(getattr(settings.dns, section), kind) is not None]
+            if len(chosen) > 1:
+                what = f"dns.{section} has {' and '.join(chosen)}"
+                yield Finding(("dns", section), what, f"write at most one of {', '.join(kinds)}")
+
+
+def _zone(record: Dns) -> Iterator[Finding]:
+    also: tuple[Path, ...] = (("dns", "zone"), ("dns", "zone_id"))
+    if record.zone is None and record.zone_id is None:
+        yield Finding(("dns",), "dns names no hosted zone", "add zone, or zone_id", also=also)
+    elif record.zone is not None and record.zone_id is not None:
+        yield Finding(("dns", "zone_id"), "dns names its hosted zone twice", "keep zone, or zone_id", also=also)
+    zone = record.zone
+    if zone is not None and record.name != zone and not record.name.endswith(f".{zone}"):
+        what = f"the record {record.name!r} is not inside the zone {zone!r}"
+        yield Finding(("dns", "name"), what, f"write a name that ends with .{zone}", also=also)
+
+
+def later(settings: Settings) -> Iterator[Finding]:
+    """Sections that have no effect yet say so."""
+    for section in LATER:
+        if getattr(settings, section) is not None:
+            what = f"`{section}` is read but not acted on yet"
+            yield Finding((section,), what, "keep it for a later version, or remove it", fatal=False)
+
+
+RULES = (node, passes, lifecycle, dns, later)
