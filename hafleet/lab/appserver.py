@@ -8,7 +8,7 @@ after it finished what it has begun.
     GET /_app/slow/N    from now on every answer takes N milliseconds
     GET /_app/health/N  from now on /healthz answers N
     GET /_app/count     how many requests it served, checks and /_app apart
-    anything else       200 and one line: ID GROUP NUMBER
+    anything else       200 and one line: ID GROUP NUMBER PATH
 """
 
 import os
@@ -152,7 +152,7 @@ class AppServer:
                 self.health = int(value)
             return 200, f"{self.served}\n"
         self.served += 1
-        return 200, f"{self.name} {self.group} {self.served}\n"
+        return 200, f"{self.name} {self.group} {self.served} {path}\n"
 
     def flush(self, connection: Connection) -> None:
         """Send what is due; answers are small, so a full socket buffer ends the connection."""

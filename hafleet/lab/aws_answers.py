@@ -61,7 +61,7 @@ def edit(kind: str, answer: Answer) -> Answer:
     """The answer with the instances or groups changed as ``kind`` says; errors pass as they are."""
     if not answer.status.startswith("200"):
         return answer
-    root = ET.fromstring(answer.body)
+    root = ET.fromstring(answer.body)  # noqa: S314  our own moto wrote it
     if kind == "empty":
         for found in _named(root, *_LISTS):
             found[:] = []

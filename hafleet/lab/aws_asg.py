@@ -102,7 +102,7 @@ class LabGroup(FakeAutoScalingGroup):
             state.health_status = "Unhealthy"
             state.go("Terminating")
         elif state.lifecycle_state == "Pending" and age >= PHYSICS.of(self.name, "boot"):
-            state.instance.run()
+            state.instance.run()  # type: ignore[attr-defined]  # a LabInstance
             state.go("InService")
         elif state.lifecycle_state == "EnteringStandby" and age >= PHYSICS.of(self.name, "standby"):
             state.go("Standby")
@@ -191,8 +191,8 @@ class LabAutoScaling(AutoScalingBackend):
         return self.autoscaling_groups[name]
 
     def _member(self, instance_id: str) -> tuple[LabGroup, LabState]:
-        for group in self.autoscaling_groups.values():
-            for state in group.members if isinstance(group, LabGroup) else ():
+        for group in [group for group in self.autoscaling_groups.values() if isinstance(group, LabGroup)]:
+            for state in group.members:
                 if state.instance.id == instance_id:
                     return group, state
         raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
@@ -293,7 +293,9 @@ def _check_sizes(low: Any, high: Any, desired: Any) -> None:
     if least > most:
         raise ValidationError(f"Max bound, {high}, must be greater than or equal to min bound, {least}")
     if desired is not None and not least <= int(desired) <= most:
-        raise ValidationError(f"Desired capacity:{desired} must be between the specified min size:{least} and max size:{high}")
+        raise ValidationError(
+            f"Desired capacity:{desired} must be between the specified min size:{least} and max size:{high}"
+        )
 
 
 def install() -> None:

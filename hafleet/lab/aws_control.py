@@ -1,10 +1,10 @@
-"""The lab's own paths beside the AWS API, all JSON:
+"""The lab's own paths beside the AWS API, all JSON.
 
-    GET    /_lab/health      {} once the server answers
-    GET    /_lab/instances   every instance: id, group, lifecycle, ec2, address, zone, tags
-    GET    /_lab/faults      the rules in force; POST adds one (see aws_faults), DELETE ?id=N ends one, or all
-    GET    /_lab/calls       calls and faulted calls by service.Operation; DELETE begins to count again
-    GET    /_lab/physics     how long things take; POST {"boot": 1, "groups": {"name": {"terminating": 3}}} changes it
+GET    /_lab/health      {} once the server answers
+GET    /_lab/instances   every instance: id, group, lifecycle, ec2, address, zone, tags
+GET    /_lab/faults      the rules in force; POST adds one (see aws_faults), DELETE ?id=N ends one, or all
+GET    /_lab/calls       calls and faulted calls by service.Operation; DELETE begins to count again
+GET    /_lab/physics     how long things take; POST {"boot": 1, "groups": {"name": {"terminating": 3}}} changes it
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from moto.autoscaling.models import autoscaling_backends
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 from hafleet.lab.aws_asg import PHYSICS, LabAutoScaling
@@ -57,6 +57,7 @@ class ControlLayer:
         self._region = region
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """One request."""
         path = environ.get("PATH_INFO", "")
         if not path.startswith("/_lab/"):
             return self._app(environ, start_response)
@@ -105,7 +106,9 @@ class ControlLayer:
             elif name in figures:
                 setattr(PHYSICS, name, float(value))
             else:
-                raise ValueError(f"{name!r} is no figure of the physics; choose {', '.join(sorted(figures))}, quarantine")
+                raise ValueError(
+                    f"{name!r} is no figure of the physics; choose {', '.join(sorted(figures))}, quarantine"
+                )
         return {**asdict(PHYSICS), "quarantine": ADDRESSES.quarantine}
 
 

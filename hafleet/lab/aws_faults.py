@@ -162,6 +162,7 @@ class FaultLayer:
         self._lock = lock
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """One request."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         call = read_call(environ, body)
         answer = self._answer(environ, body, call)
@@ -237,4 +238,6 @@ def parse_rule(text: bytes) -> Rule:
     try:
         return Rule(**data)
     except TypeError as error:
-        raise ValueError(f"a fault needs kind, and may have service, operation, rate, count, seconds, size, age: {error}") from error
+        raise ValueError(
+            f"a fault needs kind, and may have service, operation, rate, count, seconds, size, age: {error}"
+        ) from error

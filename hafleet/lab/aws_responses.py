@@ -22,15 +22,13 @@ class LabAutoScalingResponse(AutoScalingResponse):
     """The Auto Scaling operations whose limits moto does not know."""
 
     def _limited(self, default: int, most: int) -> int:
-        asked = self._get_int_param("MaxRecords")
-        if asked is None:
-            return default
+        asked: int = self._get_int_param("MaxRecords", default)
         if not 1 <= asked <= most:
             raise ValidationError(
                 f"1 validation error detected: Value '{asked}' at 'maxRecords' failed to satisfy constraint: "
                 f"Member must have value less than or equal to {most}"
             )
-        return int(asked)
+        return asked
 
     def _start(self, names: list[str]) -> int:
         token = self._get_param("NextToken")
@@ -88,10 +86,10 @@ class LabEC2Response(EC2Response):
             self.params["InstanceIds"] = list(dict.fromkeys(ids))  # moto fails on an id that comes twice
         if len(ids) > RESERVATIONS_MOST:
             raise EC2ClientError("InvalidParameterValue", "A request may hold at most 1000 instance ids")
-        asked = self._get_int_param("MaxResults")
-        if asked is None:
+        if self._get_param("MaxResults") is None:
             self.params["MaxResults"] = RESERVATIONS_MOST  # moto would page by 100
-        elif not 5 <= asked <= RESERVATIONS_MOST:
+        asked = self._get_int_param("MaxResults")
+        if not 5 <= asked <= RESERVATIONS_MOST:
             raise EC2ClientError(
                 "InvalidParameterValue", f"Value ( {asked} ) for parameter maxResults is invalid. Expecting 5 to 1000."
             )

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 REGION = "eu-west-1"
 ZONES = (f"{REGION}a", f"{REGION}b")
 PORT = 5600
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab", "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "lab",
+    "AWS_SECRET_ACCESS_KEY": "lab",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +51,18 @@ class Cloud:
     def __init__(self, network: Network, processes: Processes, log: Path) -> None:
         self.url = f"http://{network.home}:{PORT}"
         self._host = network.home
-        argv = [sys.executable, "-m", "hafleet.lab.aws", "--host", network.home, "--port", str(PORT), "--region", REGION]
-        self.process = processes.start([*argv, "--with-parent"], log=log)
+        where = ["--host", network.home, "--port", str(PORT), "--region", REGION, "--with-parent"]
+        self.process = processes.start([sys.executable, "-m", "hafleet.lab.aws", *where], log=log)
         wait_until(self._answers, 60, f"the local AWS on {self.url}; its log is {log}")
-        keys = {"aws_access_key_id": "lab", "aws_secret_access_key": "lab"}
-        session = boto3.Session(region_name=REGION, **keys)
+        session = boto3.Session("lab", "lab", region_name=REGION)
         self.ec2: EC2Client = session.client("ec2", endpoint_url=self.url)
         self.autoscaling: AutoScalingClient = session.client("autoscaling", endpoint_url=self.url)
         vpc = self.ec2.create_vpc(CidrBlock=network.cidr)["Vpc"]["VpcId"]
-        self._subnets = [
-            self.ec2.create_subnet(VpcId=vpc, CidrBlock=network.subnet(number), AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        subnets = [
+            self.ec2.create_subnet(VpcId=vpc, CidrBlock=network.subnet(number), AvailabilityZone=zone)
             for number, zone in enumerate(ZONES)
         ]
+        self._subnets = [answer["Subnet"]["SubnetId"] for answer in subnets]
         self.ec2.create_launch_template(
             LaunchTemplateName="lab", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"}
         )

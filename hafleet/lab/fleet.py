@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from hafleet.lab.cloud import REGION, Cloud, Machine
 from hafleet.lab.imds import Identity
@@ -55,7 +55,7 @@ class Lab:
         self._lock = threading.RLock()
         self.trouble: Exception | None = None  # why the follower stopped, if it did
 
-    def __enter__(self) -> "Lab":
+    def __enter__(self) -> Self:
         """Start AWS and begin to follow it."""
         with self._stack as stack:
             self.network = stack.enter_context(claim())
@@ -72,7 +72,9 @@ class Lab:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End every process and remove the folder."""
         self._stack.close()
 
@@ -162,7 +164,9 @@ class Lab:
         """The whole lab as JSON data."""
         groups: dict[str, list[str]] = {}
         for machine in self.cloud.machines():
-            groups.setdefault(machine.group or "(none)", []).append(f"{machine.id} {machine.address} {machine.lifecycle}")
+            groups.setdefault(machine.group or "(none)", []).append(
+                f"{machine.id} {machine.address} {machine.lifecycle}"
+            )
         return {"aws": self.cloud.environment, "groups": groups, "nodes": [node.status() for node in self.nodes]}
 
     def wait_until(self, predicate: Callable[[], bool], timeout: float, what: str) -> float:
@@ -227,7 +231,7 @@ def _instances(names: frozenset[str]) -> frozenset[str]:
 def end_on_signals() -> None:
     """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that a lab in the main thread is closed in order."""
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -72,7 +72,9 @@ class Imds:
             ValueError: no such fault.
         """
         if fault not in FAULTS:
-            raise ValueError(f"{fault!r} is no fault of the metadata service; choose one of {', '.join(sorted(FAULTS))}")
+            raise ValueError(
+                f"{fault!r} is no fault of the metadata service; choose one of {', '.join(sorted(FAULTS))}"
+            )
         self.fault = fault
 
     def lookup(self, path: str) -> str | None:
@@ -106,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_args: object) -> None:
         """Say nothing."""
 
     def do_PUT(self) -> None:

@@ -41,7 +41,7 @@ class Options:
 class Totals:
     """What happened since the start."""
 
-    sent: int = 0
+    sent: int = 0  # counted when the outcome is known
     failed: int = 0
     slowest: float = 0.0  # seconds
     groups: Counter[str] = field(default_factory=Counter)  # answers by group
@@ -136,22 +136,21 @@ class Load:
             self._stop.set()
             return
         began = time.monotonic()
-        self.totals.sent += 1
         try:
             instance, group = await asyncio.wait_for(self._exchange(client, target, kept, number), TIMEOUT)
         except (Failure, OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            self.totals.sent += 1
             self.totals.failed += 1
             self.totals.errors[f"{target} {type(error).__name__}: {error}"[:120]] += 1
             if kept is not None and target in kept:
                 _close(kept.pop(target))
             return
+        self.totals.sent += 1
         self.totals.slowest = max(self.totals.slowest, time.monotonic() - began)
         self.totals.instances[instance] += 1
         self.totals.groups[group] += 1
 
-    async def _exchange(
-        self, client: int, target: str, kept: dict[str, Stream] | None, number: int
-    ) -> tuple[str, str]:
+    async def _exchange(self, client: int, target: str, kept: dict[str, Stream] | None, number: int) -> tuple[str, str]:
         stream = kept.pop(target, None) if kept is not None else None
         if stream is not None and (stream[0].at_eof() or stream[1].is_closing()):
             _close(stream)  # closed while it was idle, before anything of this request was sent
@@ -226,9 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--listen", action="store_true", help="take commands on the standard input")
     given = parser.parse_args(argv)
     targets = tuple(filter(None, given.targets.split(",")))
-    options = Options(
-        targets, given.rate, given.clients, given.host, given.sources, given.seconds, given.requests
-    )
+    options = Options(targets, given.rate, given.clients, given.host, given.sources, given.seconds, given.requests)
     return asyncio.run(_main(options, given.listen))
 
 

@@ -4,6 +4,7 @@ import random
 import socket
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 LOCK_PORT = 5599
 FIRST, LAST = 16, 120  # second byte; low ones are left to whoever uses 127.0.0.x and 127.1.x by hand
@@ -38,11 +39,13 @@ class Network:
         """Let another lab have it."""
         self.lock.close()
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> Self:
         """Itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close."""
         self.close()
 

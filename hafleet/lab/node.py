@@ -110,6 +110,13 @@ class Node:
         """Names of the servers of this backend that get new requests."""
         return frozenset(row.name for row in self.servers() if row.backend == backend and row.in_rotation)
 
+    def stuck(self, table: str) -> dict[str, str]:
+        """Key -> server of a stick table; empty while HAProxy does not answer."""
+        try:
+            return proxy.stick_entries(self.runtime_socket, table)
+        except OSError:
+            return {}
+
     def master(self) -> Master | None:
         """The state of its master; None while HAProxy does not answer."""
         try:

@@ -86,5 +86,3 @@ class Plan:
                 sources: list[dict[str, Any]] = item["sources"]
                 return sources
         raise KeyError(f"there is no backend {backend}; there are {', '.join(self.names)}")
-
-

@@ -34,7 +34,7 @@ class Processes:
             log: file that takes its output; None: nowhere.
             environment: variables on top of the lab's own.
         """
-        with open(log or os.devnull, "ab") as output:
+        with (log or Path(os.devnull)).open("ab") as output:
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
@@ -126,6 +126,10 @@ class Supervised:
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Ask it to end; the supervision starts it again."""
+        self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the process and its children; the supervision starts it again."""

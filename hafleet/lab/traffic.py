@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from hafleet.lab.processes import Processes, wait_until
 
@@ -57,12 +57,14 @@ class Traffic:
         self._reader = threading.Thread(target=self._read, daemon=True, name="traffic")
         self._reader.start()
 
-    def __enter__(self) -> "Traffic":
+    def __enter__(self) -> Self:
         """Wait until it sends."""
         wait_until(lambda: self._last.sent > 0 or self._process.poll() is not None, 30, "the first request")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop it."""
         self.stop()
 

@@ -1,0 +1,115 @@
+"""The commands ``hafleet demo`` and ``hafleet lab ...``; the CLI loads them only when they are asked for."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from hafleet.lab import remote
+
+_binary = click.option("--haproxy", "binary", default="haproxy", show_default=True, help="The HAProxy to run.")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
+@_binary
+@click.option("--rate", default=200.0, show_default=True, help="Requests per second.")
+def demo(as_json: bool, binary: str, rate: float) -> None:
+    """Watch a local fleet follow its Auto Scaling groups under traffic.
+
+    Everything runs on this machine, on loopback addresses and without root: a local AWS, real HAProxy processes, real
+    agents, real servers. Exit code 1 when a step failed or a request was lost.
+    """
+    from hafleet.lab.demo import run_demo
+
+    sys.exit(run_demo(json_output=as_json, binary=binary, rate=rate))
+
+
+@click.group()
+def lab() -> None:
+    r"""Run a local AWS and fleet to play with.
+
+    \b
+    hafleet lab up                       in one terminal, then in another:
+    hafleet lab status
+    hafleet lab scale shop-blue 6
+    hafleet lab kill i-0abc...
+    hafleet lab weight shop shop-green 50
+    hafleet lab fault unreachable
+    """
+
+
+@lab.command()
+@_binary
+@click.option("--nodes", default=2, show_default=True, help="Load balancer nodes.")
+def up(binary: str, nodes: int) -> None:
+    """Start the lab and keep it until Ctrl-C."""
+    from hafleet.lab.foreground import keep_up
+
+    sys.exit(keep_up(binary, nodes))
+
+
+@lab.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Show groups, nodes and what is in rotation."""
+    found = _ask("status")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for group, members in sorted(found["groups"].items()):
+        click.echo(f"group {group}")
+        for line in members:
+            click.echo(f"  {line}")
+    for node in found["nodes"]:
+        click.echo(f"node {node['id']}  {node['http']}  reloads {node['reloads']}  {node['folder']}")
+        for backend, servers in sorted(node["in_rotation"].items()):
+            click.echo(f"  {backend}: {' '.join(sorted(servers))}")
+
+
+@lab.command()
+@click.argument("group")
+@click.argument("desired", type=click.IntRange(0, 100))
+def scale(group: str, desired: int) -> None:
+    """Set the DesiredCapacity of a GROUP (edge: the load balancers themselves)."""
+    _ask("scale", group=group, desired=desired)
+
+
+@lab.command()
+@click.argument("instance")
+def kill(instance: str) -> None:
+    """Let the machine of an INSTANCE break; its group replaces it."""
+    _ask("kill", instance=instance)
+
+
+@lab.command()
+@click.argument("backend")
+@click.argument("group")
+@click.argument("weight", type=click.IntRange(0, 1000))
+def weight(backend: str, group: str, weight: int) -> None:
+    """Set the WEIGHT of a GROUP in a BACKEND, by a settings edit on every node."""
+    _ask("weight", backend=backend, group=group, weight=weight)
+
+
+@lab.command()
+@click.argument("kind")
+@click.option("--service", default="", help="autoscaling or ec2; every service without it.")
+@click.option("--operation", default="", help="Such as DescribeAutoScalingGroups.")
+def fault(kind: str, service: str, operation: str) -> None:
+    """Break AWS: unreachable, throttle, 5xx, hang, denied, half, empty, partial_page, stale, tenfold; or heal."""
+    _ask("fault", kind=kind, service=service, operation=operation)
+
+
+@lab.command()
+def down() -> None:
+    """End the lab."""
+    _ask("down")
+
+
+def _ask(verb: str, **what: object) -> remote.Json:
+    try:
+        return remote.ask(Path(remote.FILE), verb, what)
+    except (OSError, ValueError) as error:
+        click.echo(f"hafleet lab {verb}: {error}", err=True)
+        sys.exit(1)

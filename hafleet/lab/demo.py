@@ -1,0 +1,114 @@
+"""``hafleet demo``: a local fleet follows its Auto Scaling groups under steady traffic, while the story unfolds."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from hafleet.lab.fleet import Lab
+from hafleet.lab.progress import Progress
+from hafleet.lab.story import STORY, Chapter, Stage, StoryError
+from hafleet.lab.traffic import Traffic
+
+NODES = 2
+RATE = 200.0  # requests per second
+CLIENTS = 20  # half of them keep their connections
+AFTER = 0.7  # seconds of traffic after a chapter, so that late failures are its own
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One chapter, measured."""
+
+    name: str
+    converged_s: float | None  # from the change until every node followed; None when it did not
+    reloads: int
+    requests: int
+    failed: int
+    note: str = ""
+    trouble: str = ""  # why the chapter failed, lost requests apart
+
+    @property
+    def good(self) -> bool:
+        """True when the fleet followed and nothing was lost."""
+        return not self.trouble and self.failed == 0
+
+    def data(self) -> dict[str, Any]:
+        """The contract of ``--json``."""
+        return {
+            "name": self.name,
+            "converged_s": self.converged_s,
+            "reloads": self.reloads,
+            "requests": self.requests,
+            "failed": self.failed,
+        }
+
+
+def run_demo(
+    *, json_output: bool, binary: str = "haproxy", rate: float = RATE, progress: Progress | None = None
+) -> int:
+    """Play the story.
+
+    Args:
+        json_output: print the results as one JSON document on the standard output; progress goes to standard error.
+        binary: the HAProxy to run.
+        rate: requests per second.
+        progress: where to show what happens; None: chosen by the terminal.
+
+    Returns:
+        The exit code: 0, or 1 when a chapter failed or a request was lost.
+    """
+    shown = progress or Progress.on_terminal(to_stderr=json_output)
+    with shown:
+        try:
+            results = _play(shown, binary, rate)
+        except TimeoutError as error:
+            shown.say(f"the lab did not come up: {error}")
+            return 1
+    shown.summary([(r.name, r.converged_s, r.reloads, r.requests, r.failed, r.trouble or r.note) for r in results])
+    if json_output:
+        steps = [result.data() for result in results]
+        print(json.dumps({"steps": steps, "failed_total": sum(result.failed for result in results)}))
+    return 0 if len(results) == len(STORY) and all(result.good for result in results) else 1
+
+
+def _play(shown: Progress, binary: str, rate: float) -> list[Result]:
+    began = time.monotonic()
+    shown.say("starting a local AWS, two load balancer nodes and their agents")
+    with Lab(binary=binary) as lab:
+        for name, size in (("shop-blue", 3), ("shop-green", 0), ("cart", 2)):
+            lab.group(name, size)
+        lab.start_nodes(NODES)
+        lab.wait_converged(60)
+        shown.say(
+            f"{NODES} nodes serve {', '.join(node.http for node in lab.nodes)} after {time.monotonic() - began:.1f} s"
+        )
+        sources = lab.network.client(0).rpartition(".")[0]
+        targets = [node.http for node in lab.nodes]
+        results: list[Result] = []
+        with Traffic(lab.processes, targets, rate=rate, clients=CLIENTS, sources=sources) as traffic:
+            for chapter in STORY:
+                results.append(_measure(chapter, lab, traffic, shown))
+                if results[-1].trouble:
+                    break
+        return results
+
+
+def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> Result:
+    shown.begin(chapter.name)
+    before, reloads, began = traffic.count(), lab.reloads(), time.monotonic()
+    moments: list[float] = []
+    stage = Stage(lab, traffic, shown.say, lambda: moments.append(time.monotonic() - began))
+    note = trouble = ""
+    try:
+        note = chapter.play(stage)
+    except (StoryError, TimeoutError, OSError) as error:
+        trouble = str(error)
+    time.sleep(AFTER)
+    count = traffic.count().since(before)
+    if count.errors:
+        note = f"{note}; lost: {', '.join(f'{n} x {why}' for why, n in list(count.errors.items())[:3])}"
+    converged = round(moments[-1], 2) if moments else None
+    result = Result(chapter.name, converged, lab.reloads() - reloads, count.sent, count.failed, note, trouble)
+    shown.end(result.good, result.trouble or result.note)
+    return result

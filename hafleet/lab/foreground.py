@@ -1,0 +1,88 @@
+"""``hafleet lab up``: a lab that stays until Ctrl-C, and obeys the other ``hafleet lab`` commands."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from hafleet.lab.fleet import Lab, end_on_signals
+from hafleet.lab.remote import FILE, Json, Listener
+
+
+def keep_up(binary: str, nodes: int) -> int:
+    """Run a lab until it is told to end. Returns the exit code."""
+    end_on_signals()
+    over = threading.Event()
+    try:
+        print("starting a local AWS and the fleet ...", flush=True)
+        with Lab(binary=binary) as lab:
+            listener = Listener(Path(FILE), verbs(lab, over))
+            try:
+                for name, size in (("shop-blue", 3), ("shop-green", 0), ("cart", 2)):
+                    lab.group(name, size)
+                lab.start_nodes(nodes)
+                lab.wait_converged(60)
+                print(welcome(lab), flush=True)
+                while not over.wait(0.2):
+                    if lab.trouble is not None:
+                        raise lab.trouble
+            finally:
+                listener.close()
+    except KeyboardInterrupt:
+        print("ending the lab")
+    except (ValueError, TimeoutError, OSError) as error:
+        print(f"hafleet lab up: {error}")
+        return 1
+    return 0
+
+
+def verbs(lab: Lab, over: threading.Event) -> dict[str, Any]:
+    """What the other commands can ask for."""
+
+    def scale(request: Json) -> Json:
+        lab.scale(str(request["group"]), int(request["desired"]))
+        return {}
+
+    def kill(request: Json) -> Json:
+        lab.kill(str(request["instance"]))
+        return {}
+
+    def weight(request: Json) -> Json:
+        lab.set_weight(str(request["backend"]), str(request["group"]), int(request["weight"]))
+        return {}
+
+    def fault(request: Json) -> Json:
+        kind = str(request.pop("kind"))
+        if kind == "heal":
+            lab.cloud.heal()
+            return {}
+        return {"id": lab.cloud.fault(kind, **request)}
+
+    def down(_request: Json) -> Json:
+        over.set()
+        return {}
+
+    def status(_request: Json) -> Json:
+        return lab.status()
+
+    return {"scale": scale, "kill": kill, "weight": weight, "fault": fault, "down": down, "status": status}
+
+
+def welcome(lab: Lab) -> str:
+    """Addresses, variables and what to try."""
+    exports = "\n".join(f"  export {key}={value}" for key, value in lab.cloud.environment.items())
+    node = lab.nodes[0]
+    nodes = "\n".join(f"  http://{n.http}/   settings {n.settings}   log {n.folder}/agent.log" for n in lab.nodes)
+    return f"""
+The lab is up. Nodes:
+{nodes}
+Any AWS tool reaches the local AWS with
+{exports}
+Try, in another terminal:
+  curl -H 'Host: shop.example.com' http://{node.http}/
+  hafleet lab status
+  hafleet lab scale shop-blue 6
+  hafleet lab weight shop shop-green 50
+  hafleet lab fault unreachable        hafleet lab fault heal
+  hafleet status -c {node.settings}
+  edit {node.settings}, or put a template into {node.templates}
+Ctrl-C, or hafleet lab down, ends it."""

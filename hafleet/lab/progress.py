@@ -1,0 +1,116 @@
+"""What the demo shows while it runs: a live table on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+Row = tuple[str, float | None, int, int, int, str]
+
+
+class Progress:
+    """Plain lines with the time since the start. ``with`` it while something happens."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._began = time.monotonic()
+
+    @staticmethod
+    def on_terminal(*, to_stderr: bool) -> "Progress":
+        """A live table on a terminal, plain lines otherwise."""
+        console = Console(stderr=to_stderr, highlight=False, file=None if sys.stdout else sys.stderr)
+        return LiveProgress(console) if console.is_terminal else Progress(console)
+
+    def __enter__(self) -> Self:
+        """Start to show."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+
+    def begin(self, name: str) -> None:
+        """A chapter begins."""
+        self._line(f"{name} ...")
+
+    def say(self, text: str) -> None:
+        """Something worth a line happened."""
+        self._line(f"  {text}")
+
+    def end(self, good: bool, note: str) -> None:
+        """The chapter that began last is over."""
+        self._line(f"  {'done' if good else 'FAILED'}: {note}")
+
+    def summary(self, rows: Sequence[Row]) -> None:
+        """The table at the end."""
+        table = Table(title="hafleet demo")
+        table.add_column("step")
+        for name in ("converged", "reloads", "requests", "failed"):
+            table.add_column(name, justify="right")
+        table.add_column("seen", overflow="fold")
+        for name, converged, reloads, requests, failed, note in rows:
+            time_text = "-" if converged is None else f"{converged:.2f} s"
+            style = "red" if failed or converged is None else None
+            table.add_row(name, time_text, str(reloads), str(requests), str(failed), note, style=style)
+        total = sum(row[4] for row in rows)
+        table.add_section()
+        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)), str(total), "")
+        self.console.print(table)
+
+    def _line(self, text: str) -> None:
+        self.console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False)
+
+
+class LiveProgress(Progress):
+    """A table that grows: one row per chapter, the last one with a moving clock."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._rows: list[list[str]] = []
+        self._started = time.monotonic()
+        self._note = ""
+        self._open = False
+        self._live = Live(console=console, refresh_per_second=5, get_renderable=self._table, transient=True)
+
+    def __enter__(self) -> Self:
+        """Take the screen's last lines."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give them back."""
+        self._live.stop()
+
+    def begin(self, name: str) -> None:
+        """A new row."""
+        self._rows.append([name, "", ""])
+        self._started, self._note, self._open = time.monotonic(), "", True
+
+    def say(self, text: str) -> None:
+        """The note of the row in progress, or a line of its own before the first."""
+        self._note = text
+
+    def end(self, good: bool, note: str) -> None:
+        """Close the row."""
+        self._rows[-1] = [self._rows[-1][0], "done" if good else "FAILED", note]
+        self._open, self._note = False, ""
+
+    def _table(self) -> Table:
+        table = Table(title=f"hafleet demo, {time.monotonic() - self._began:.0f} s")
+        for name in ("step", "state", "seen"):
+            table.add_column(name, overflow="fold")
+        for name, state, note in self._rows[:-1] if self._open else self._rows:
+            table.add_row(name, state, note)
+        if self._open:
+            table.add_row(self._rows[-1][0], f"{time.monotonic() - self._started:.1f} s", self._note)
+        elif self._note:
+            table.add_row("", "", self._note)
+        return table

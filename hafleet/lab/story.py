@@ -1,0 +1,302 @@
+"""The story of the demo: each chapter changes the world and waits until the fleet has followed.
+
+A chapter returns a sentence about what it saw. It raises ``StoryError`` when the fleet did not do what it should; lost requests
+are not its business, the demo counts them.
+"""
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hafleet.lab.fleet import Lab
+from hafleet.lab.node import HTTP_PORT, Node
+from hafleet.lab.plan import STICKY_HEADER
+from hafleet.lab.traffic import Traffic
+
+SETTLE = 30.0  # the longest that following one change may take
+WATCH = 5.0  # how long a fault lasts
+TEMPLATE = "haproxy.cfg.j2"
+EDITED = """{% extends "shipped/haproxy.cfg.j2" %}
+{% block extra %}
+backend hello
+    mode http
+    http-request return status 200 content-type text/plain string "hello from a template of our own"
+{% endblock %}
+"""
+BROKEN = EDITED.replace("{% endblock %}", "{% endblok %}")
+
+
+class StoryError(Exception):
+    """The fleet did not do what it should; the text says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a chapter plays on."""
+
+    lab: Lab
+    traffic: Traffic
+    say: Callable[[str], None]
+    converged: Callable[[], None]  # to be called at the moment the fleet has followed
+
+    def follow(self) -> None:
+        """Wait until every node serves exactly what it should, and stop the chapter's clock."""
+        self.lab.wait_converged(SETTLE)
+        self.converged()
+
+    def in_service(self, group: str, count: int) -> None:
+        """Wait until AWS counts so many instances of the group as InService."""
+        self.lab.wait_until(
+            lambda: len(self.lab.members(group)) == count, SETTLE, f"{count} instances of {group} in service"
+        )
+
+    def gone(self, group: str, count: int) -> None:
+        """Wait until the group has just so many instances, and none that leaves."""
+        self.lab.wait_until(
+            lambda: len(self.lab.members(group, in_service=False)) == count, SETTLE, f"the others of {group} to be gone"
+        )
+
+    def texts(self) -> dict[str, bytes]:
+        """Installed configuration by node."""
+        return {node.id: node.config.read_bytes() for node in self.lab.nodes}
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One step of the demo."""
+
+    name: str
+    play: Callable[[Stage], str]
+
+
+def scale_out(stage: Stage) -> str:
+    """Twice as many servers."""
+    stage.lab.scale("shop-blue", 6)
+    stage.in_service("shop-blue", 6)
+    stage.follow()
+    return "6 servers take traffic on every node"
+
+
+def scale_in(stage: Stage) -> str:
+    """Half of them leave: drained before their machines end."""
+    stage.lab.scale("shop-blue", 3)
+    stage.follow()
+    stage.gone("shop-blue", 3)
+    return "3 servers left rotation, then their machines ended"
+
+
+def blue_green(stage: Stage) -> str:
+    """Traffic moves from blue to green by weight, in three settings edits."""
+    stage.lab.scale("shop-green", 3)
+    stage.in_service("shop-green", 3)
+    seen = []
+    for green in (10, 50, 100):
+        stage.lab.plan.set_weight("shop", "shop-blue", 100 - green)
+        stage.lab.set_weight("shop", "shop-green", green)
+        stage.lab.wait_converged(SETTLE)
+        share = _green_share(stage, green / 100)
+        seen.append(f"{green} % wanted, {share:.0%} seen")
+    stage.converged()
+    return "; ".join(seen)
+
+
+def _green_share(stage: Stage, wanted: float) -> float:
+    """The share that green gets, once it is within ten points of what is wanted."""
+    share = 0.0
+
+    def near() -> bool:
+        nonlocal share
+        before = stage.traffic.count()
+        time.sleep(0.6)
+        groups = stage.traffic.count().since(before).groups
+        share = groups.get("shop-green", 0) / max(1, sum(groups.values()))
+        return abs(share - wanted) <= 0.1
+
+    try:
+        stage.lab.wait_until(near, SETTLE, "the weights to show")
+    except TimeoutError as error:
+        raise StoryError(f"green should get {wanted:.0%} of the traffic and gets {share:.0%}") from error
+    return share
+
+
+def rolling_replace(stage: Stage) -> str:
+    """Every green instance is retired and replaced, one after the other."""
+    old = {machine.id for machine in stage.lab.members("shop-green")}
+    for number, name in enumerate(sorted(old), start=1):
+        stage.say(f"replacing {name} ({number} of {len(old)})")
+        stage.lab.terminate(name)
+        stage.in_service("shop-green", len(old))
+        stage.lab.wait_converged(SETTLE)
+    stage.converged()
+    stage.gone("shop-green", len(old))
+    left = old & {machine.id for machine in stage.lab.members("shop-green", in_service=False)}
+    if left:
+        raise StoryError(f"still there: {', '.join(sorted(left))}")
+    return f"{len(old)} instances replaced"
+
+
+def template_edit(stage: Stage) -> str:
+    """A user's template on every node: one graceful reload each."""
+    before = {node.id: node.reloads() for node in stage.lab.nodes}
+    for node in stage.lab.nodes:
+        write_template(node, EDITED)
+    for node in stage.lab.nodes:
+        stage.lab.wait_until(
+            lambda node=node: b"\nbackend hello\n" in node.config.read_bytes() and node.reloads() > before[node.id],  # type: ignore[misc]
+            SETTLE,
+            f"node {node.id} to load the edited template",
+        )
+    stage.follow()
+    counts = [node.reloads() - before[node.id] for node in stage.lab.nodes]
+    if any(count != 1 for count in counts):
+        raise StoryError(f"one reload per node was wanted, and these were done: {counts}")
+    return "1 graceful reload on each node"
+
+
+def broken_template(stage: Stage) -> str:
+    """A template that does not render is refused; the old configuration serves on."""
+    texts, reloads = stage.texts(), stage.lab.reloads()
+    logs = {node.id: len(node.agent_log()) for node in stage.lab.nodes}
+    for node in stage.lab.nodes:
+        write_template(node, BROKEN)
+    said = ""
+    for node in stage.lab.nodes:
+        stage.lab.wait_until(
+            lambda node=node: bool(_complaint(node, logs[node.id])),  # type: ignore[misc]
+            SETTLE,
+            f"node {node.id} to say that its template is broken",
+        )
+        said = _complaint(node, logs[node.id])
+    stage.converged()
+    _unchanged(stage, texts, reloads)
+    for node in stage.lab.nodes:
+        write_template(node, EDITED)
+    stage.lab.wait_converged(SETTLE)
+    return f"refused: {said}"
+
+
+def aws_unreachable(stage: Stage) -> str:
+    """No AWS: nothing changes."""
+    return _hold(stage, "unreachable", service="")
+
+
+def page_lost(stage: Stage) -> str:
+    """The second page of every answer fails: the whole read is discarded."""
+    return _hold(stage, "partial_page", service="autoscaling")
+
+
+def half_missing(stage: Stage) -> str:
+    """Every second instance is missing from the answer, without a word why."""
+    return _hold(stage, "half", service="autoscaling")
+
+
+def _hold(stage: Stage, kind: str, service: str) -> str:
+    texts, reloads = stage.texts(), stage.lab.reloads()
+    rotation = [node.in_rotation("shop") for node in stage.lab.nodes]
+    stage.lab.cloud.fault(kind, service=service)
+    try:
+        until = time.monotonic() + WATCH
+        while time.monotonic() < until:
+            time.sleep(0.25)
+            _unchanged(stage, texts, reloads)
+        if [node.in_rotation("shop") for node in stage.lab.nodes] != rotation:
+            raise StoryError(f"servers left rotation during {kind}")
+    finally:
+        stage.lab.cloud.heal()
+    stage.follow()
+    return f"{WATCH:g} s: configuration byte-identical, 0 reloads"
+
+
+def _unchanged(stage: Stage, texts: dict[str, bytes], reloads: int) -> None:
+    if stage.texts() != texts:
+        raise StoryError("a configuration file changed")
+    if stage.lab.reloads() != reloads:
+        raise StoryError(f"{stage.lab.reloads() - reloads} reloads were done")
+
+
+def agent_killed(stage: Stage) -> str:
+    """SIGKILL for one agent: HAProxy serves on, and the next agent finds the change it missed."""
+    agent = stage.lab.nodes[0].agent
+    if agent is None:
+        raise StoryError("this lab runs no agents")
+    starts = agent.starts
+    agent.kill()
+    stage.lab.scale("shop-green", 4)
+    stage.in_service("shop-green", 4)
+    stage.lab.wait_until(lambda: agent.starts > starts, SETTLE, "the agent to be started again")
+    stage.follow()
+    return "the new agent found the server it had missed"
+
+
+def node_restart(stage: Stage) -> str:
+    """HAProxy of one node restarts while the other one serves; the stick table comes back from the peer."""
+    first, second = stage.lab.nodes[:2]
+    stage.traffic.aim([first.http])
+    time.sleep(0.5)  # requests in flight on the second node end
+    user = f"u{time.time_ns()}"
+    learned = _cart(first, user)
+    stage.lab.wait_until(lambda: user in second.stuck("cart"), 5, "the entry to reach the other node")
+    starts = second.haproxy.starts
+    second.haproxy.terminate()
+    stage.lab.wait_until(lambda: second.haproxy.starts > starts, SETTLE, "HAProxy to be started again")
+    stage.lab.wait_until(lambda: user in second.stuck("cart"), SETTLE, "the restarted node to learn the stick table")
+    stage.follow()
+    same = _cart(second, user)
+    if same != learned:
+        raise StoryError(f"{user} was on {learned} and came to {same} after the restart")
+    stage.traffic.aim([node.http for node in stage.lab.nodes])
+    time.sleep(1)
+    return f"{user} met {learned} again on the restarted node"
+
+
+def _cart(node: Node, user: str) -> str:
+    """The instance that answers this user through this node."""
+    headers = {"Host": "cart.example.com", STICKY_HEADER: user}
+    connection = http.client.HTTPConnection(node.address, HTTP_PORT, timeout=5)
+    try:
+        connection.request("GET", "/cart", headers=headers)
+        answer = connection.getresponse()
+        body = answer.read().decode()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise StoryError(f"node {node.id} answered {answer.status} for the cart of {user}")
+    return body.split()[0]
+
+
+def write_template(node: Node, text: str) -> None:
+    """Put a template of the user's own in place, in one step."""
+    beside = node.templates / f".{TEMPLATE}.new"
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, node.templates / TEMPLATE)
+
+
+def _complaint(node: Node, offset: int) -> str:
+    """What the agent has said about the template since this place of its log; empty when nothing."""
+    for line in node.agent_log()[offset:].splitlines():
+        if f"{TEMPLATE}:" in line:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return line
+            texts = [str(value) for value in record.values() if f"{TEMPLATE}:" in str(value)]
+            return texts[0].replace(f"{node.folder}/", "")
+    return ""
+
+
+STORY = (
+    Chapter("scale out", scale_out),
+    Chapter("scale in", scale_in),
+    Chapter("blue/green weights", blue_green),
+    Chapter("rolling replace", rolling_replace),
+    Chapter("template edit", template_edit),
+    Chapter("broken template", broken_template),
+    Chapter("AWS unreachable", aws_unreachable),
+    Chapter("page 2 lost", page_lost),
+    Chapter("half the instances missing", half_missing),
+    Chapter("agent killed", agent_killed),
+    Chapter("node restart (load moved away first)", node_restart),
+)
