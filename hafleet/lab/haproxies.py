@@ -175,7 +175,8 @@ def _make_executable(building: Path, final: Path) -> None:
     loader = next(iter(sorted(root.glob("usr/lib/*/ld-linux*.so.*")) + sorted(root.glob("lib/*/ld-linux*.so.*"))), None)
     if loader is None:
         raise SourceUnavailable("the packages hold no dynamic loader", where=str(root))
-    folders = sorted({str(final / found.parent.relative_to(building)) for found in root.glob("**/lib*.so.*") if found.is_file()})
+    libraries = [found for pattern in ("usr/lib/*/lib*.so.*", "lib/*/lib*.so.*") for found in root.glob(pattern)]
+    folders = sorted({str(final / found.parent.relative_to(building)) for found in libraries})
     command = (
         _patchelf(),
         *("--set-interpreter", str(final / loader.relative_to(building))),

@@ -1,0 +1,82 @@
+# hafleet's own commands. Each installs what it needs first: see scripts/setup.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+READY := .venv/.ready
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+SOAK_MINUTES ?= 20
+# What follows a command, e.g. make demo ARGS=--json
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## a local AWS and a fleet that follows it under traffic (ARGS=--json for machines)
+	@$(BIN)/hafleet demo $(ARGS)
+
+.PHONY: test
+test: lint types contracts haproxies ## everything: lint, types, layers, all tests on each HAProxy, coverage of the core
+	@echo '== unit tests'
+	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup --cov=hafleet --cov-report= $(ARGS)
+	@$(BIN)/coverage report --include='hafleet/core/*' --fail-under=100
+	@echo '== tests on real processes'
+	@$(BIN)/pytest tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: unit
+unit: setup ## the fast tests only
+	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: lint
+lint: setup ## style, format and the lock
+	@echo '== lint'
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python scripts/lock.py --check
+
+.PHONY: types
+types: setup ## mypy, strict
+	@echo '== types'
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: setup ## which module may know which (import-linter)
+	@echo '== layers'
+	@NO_COLOR=1 $(BIN)/lint-imports --no-cache 2>&1 | sed -n '/^Contracts$$/,$$p'
+
+.PHONY: format
+format: setup ## formats the code
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: haproxies
+haproxies: setup ## fetches HAProxy 3.0 and 3.2 into .cache, beside the system's
+	@echo '== HAProxy versions'
+	@$(BIN)/python -m hafleet.lab.haproxies fetch
+
+.PHONY: bench
+bench: setup ## prints figures as JSON, beside the floor of this machine
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: soak
+soak: haproxies ## churn under load on each HAProxy for SOAK_MINUTES=20
+	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(ARGS)
+
+.PHONY: lock
+lock: setup ## locks the dependencies (ARGS=--upgrade for newer ones); no host is written down
+	@$(BIN)/python scripts/lock.py $(ARGS)
+
+.PHONY: setup
+setup: $(READY) ## installs HAProxy, OpenSSL and Python packages where they are missing
+
+.PHONY: system
+system:
+	@scripts/setup system
+
+$(READY): pyproject.toml uv.lock scripts/setup | system
+	@scripts/setup python
+	@touch $@

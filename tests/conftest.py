@@ -1,0 +1,60 @@
+"""Fixtures of every kind of test: the HAProxy versions, and loopback networks. Fixtures of one kind live in its own folder."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hafleet.lab.haproxies import LABELS, Haproxy, Unavailable, find
+from tests.resources import Loopback, LoopbackPool
+from tests.resources import free_port as find_free_port
+
+REQUIRE = "HAFLEET_REQUIRE_VERSIONS"  # set to 1, a version that could not be had fails its tests
+MISSING = "could not be had"
+
+
+@pytest.fixture(scope="session", params=LABELS)
+def haproxy(request: pytest.FixtureRequest) -> Haproxy:
+    """Each HAProxy version in turn. One that is not here skips its tests, and the end of the run says so."""
+    found = find(request.param)
+    if isinstance(found, Haproxy):
+        return found
+    what = f"HAProxy {found.label} {MISSING}: {found.reason}"
+    if os.environ.get(REQUIRE) == "1":
+        pytest.fail(f"{what} ({REQUIRE}=1)", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def loopback_pool() -> Iterator[LoopbackPool]:
+    """For tests that need several networks: ``with loopback_pool.lease() as network``."""
+    pool = LoopbackPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def loopback(loopback_pool: LoopbackPool) -> Iterator[Loopback]:
+    """A /24 of loopback addresses that is this test's alone."""
+    with loopback_pool.lease() as network:
+        yield network
+
+
+@pytest.fixture
+def free_port() -> Callable[..., int]:
+    """``free_port(address="127.0.0.1")``: a port that nobody listens on."""
+    return find_free_port
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly which HAProxy versions the run did not see, and how many tests that cost."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    for label in LABELS:
+        count = sum(f"HAProxy {label} {MISSING}" in text for text in skipped)
+        found = find(label)
+        if count and isinstance(found, Unavailable):
+            line = f"HAProxy {label} {MISSING}: {found.reason}: {count} tests did not run on it"
+            terminalreporter.write_line(line, red=True, bold=True)
+        if isinstance(found, Haproxy) and found.stands_in:
+            version = ".".join(map(str, found.version))
+            terminalreporter.write_line(f"HAProxy {version} stood in for {label}", yellow=True, bold=True)

@@ -1,0 +1,77 @@
+"""What tests share of the machine: loopback networks and ports that no other test, worker or run uses at the same time."""
+
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FIRST, COUNT = 64, 48 * 256  # the networks 127.64.0.0/24 to 127.111.255.0/24; the lab and the demo stay outside
+
+
+@dataclass
+class Loopback:
+    """One /24 of 127.0.0.0/8 that is this test's alone. Every port on it is free; no root is needed to bind."""
+
+    prefix: str  # "127.70.3"
+    _next: int = field(default=1, init=False)
+
+    @property
+    def network(self) -> str:
+        """In CIDR form, e.g. ``127.70.3.0/24``."""
+        return f"{self.prefix}.0/24"
+
+    def address(self) -> str:
+        """The next address, from .1 on; 254 of them."""
+        if self._next > 254:
+            raise RuntimeError(f"all addresses of {self.network} are given out; take several loopback networks")
+        self._next += 1
+        return f"{self.prefix}.{self._next - 1}"
+
+
+class LoopbackPool:
+    """Hands out loopback networks. Record locks on one file make them unique over processes; they end with the process."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        path = (folder or Path(tempfile.gettempdir())) / f"hafleet-loopback-{os.getuid()}"
+        self._file = path.open("a")
+        self._taken: set[int] = set()  # record locks do not exclude their own process
+        self._next = os.getpid() * 61 % COUNT  # spread the processes; a network just left may have sockets in TIME_WAIT
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._file.close()
+
+    @contextmanager
+    def lease(self) -> Iterator[Loopback]:
+        """A network until the end of the block."""
+        index = self._take()
+        try:
+            yield Loopback(f"127.{FIRST + index // 256}.{index % 256}")
+        finally:
+            self._taken.discard(index)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, index)
+
+    def _take(self) -> int:
+        for _ in range(COUNT):
+            index, self._next = self._next, (self._next + 1) % COUNT
+            if index in self._taken:
+                continue
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, index)
+            except (BlockingIOError, PermissionError):  # POSIX allows either for "taken"
+                continue
+            self._taken.add(index)
+            return index
+        raise RuntimeError("every loopback network is taken")
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that nobody listened on a moment ago. Prefer a ``Loopback``, where every port is free and stays so."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+    return port
