@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
 from hafleet.config.document import Document, Fault, Unreadable, read
@@ -56,7 +56,7 @@ def load(path: Path) -> Loaded:
     return Loaded(settings, problems, path, hashlib.sha256(data).hexdigest())
 
 
-def json_schema() -> dict[str, object]:
+def json_schema() -> dict[str, JsonValue]:
     """The JSON Schema of hafleet.yaml, for editors; durations, percentages and sizes are numbers or texts with a unit."""
     schema = Settings.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hafleet.yaml"}

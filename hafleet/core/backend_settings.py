@@ -26,15 +26,16 @@ from hafleet.core.texts import (
 )
 from hafleet.core.values import (
     Address,
+    Count,
     Drain,
     Duration,
     Flag,
     Model,
     Port,
     Refusal,
+    Share,
     Size,
     Span,
-    Whole,
     parse_whole,
     shown,
 )
@@ -75,7 +76,7 @@ class Source(Model):
     """Tag and value; every Auto Scaling group that carries it feeds the backend. Of several, a group carries all."""
     static: tuple[Address, ...] | None = Field(default=None, min_length=1)
     """IP addresses of servers outside Auto Scaling."""
-    weight: Whole | None = Field(default=None, ge=0, le=1000)
+    weight: Share | None = None
     """Share of the backend's traffic next to its other sources, whatever their number of servers."""
     port: Port | None = None
     """Port of these servers, instead of the backend's."""
@@ -126,9 +127,9 @@ class Check(Model):
     """Time between checks while a server changes state. Unset: a tenth of interval, at least 100 ms."""
     timeout: Span | None = None
     """Wait for an answer. Unset: as long as interval."""
-    rise: Whole = Field(default=2, ge=1)
+    rise: Count = 2
     """Good checks in a row that bring a server up."""
-    fall: Whole = Field(default=3, ge=1)
+    fall: Count = 3
     """Bad checks in a row that take it down."""
     port: Port | None = None
     """Port to check, instead of the server's."""
@@ -180,7 +181,7 @@ class Backend(Model):
     """Time a leaving server keeps its connections (ELB's deregistration delay). At most 48h, as long as AWS waits."""
     zone_affinity: Literal["none", "prefer"] = "none"
     """prefer: servers of other zones serve only when this node's zone has none."""
-    maxconn: Whole | None = Field(default=None, ge=1)
+    maxconn: Count | None = None
     """Most concurrent connections per server; more wait in the queue."""
     send_proxy: Flag = False
     """Sends the PROXY protocol to the servers."""

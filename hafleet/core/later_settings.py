@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from hafleet.core.texts import Domain, HostName, NodeId, Queue
+from hafleet.core.texts import Domain, HostName, NodeId, Queue, ZoneId
 from hafleet.core.values import Duration, Model, Percent, Span, Whole
 
 
@@ -39,7 +39,7 @@ class Dns(Model):
     """Record name that clients ask for."""
     zone: HostName | None = None
     """Name of the hosted zone."""
-    zone_id: str | None = Field(default=None, pattern=r"^[A-Z0-9]{1,32}$")
+    zone_id: ZoneId | None = None
     """Id of the hosted zone, instead of its name."""
     weight: Whole = Field(default=100, ge=0, le=255)
     """Weight of this node's record."""

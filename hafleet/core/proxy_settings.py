@@ -5,10 +5,8 @@ Durations are seconds. Every text that reaches haproxy.cfg has a type that admit
 
 from typing import Literal
 
-from pydantic import Field
-
 from hafleet.core.texts import Alpn, Domain, FilePath, Name, Program, SocketPath, Uri
-from hafleet.core.values import Bind, Duration, Flag, Model, Span, Whole
+from hafleet.core.values import Bind, Connections, Count, Duration, Flag, Model, Span, Threads
 
 Mode = Literal["http", "tcp"]
 RouteBy = Literal["host", "sni", "none"]
@@ -31,15 +29,15 @@ class Haproxy(Model):
     """Unix socket of the master CLI."""
     server_state: FilePath = "/var/lib/hafleet/server-state"
     """File that carries health, maintenance and weight of servers over a reload."""
-    maxconn: Whole | None = Field(default=None, ge=10)
+    maxconn: Connections | None = None
     """Most concurrent connections of the process. Unset: HAProxy derives it from the file limit."""
-    threads: Whole | None = Field(default=None, ge=1, le=256)
+    threads: Threads | None = None
     """Threads of the process. Unset: one per core."""
     hard_stop_after: Span = 300.0
     """Longest life of an old worker after a reload; connections left are cut then."""
-    close_spread_time: Duration = 5.0
-    """Time over which an old worker spreads the closing of idle connections."""
-    max_reloads: Whole = Field(default=5, ge=1)
+    close_spread_time: Duration = 0.0
+    """Time over which an old worker closes idle connections by itself, at the cost of some requests. 0: with their next answer."""
+    max_reloads: Count = 5
     """Reloads an old worker may survive (mworker-max-reloads)."""
     stats: Bind = "127.0.0.1:8404"
     """Statistics page and Prometheus exporter of HAProxy. Loopback only."""

@@ -19,6 +19,7 @@ from hafleet.core.texts import FilePath, FleetName, GroupName, NodeId, Place
 from hafleet.core.values import (
     Address,
     Bind,
+    Count,
     Duration,
     Model,
     Number,
@@ -149,7 +150,7 @@ class Safety(Model):
     """Least time between two reloads."""
     cold_start_quiet: Duration = 10.0
     """No reload this soon after HAProxy's cold start: its stick tables are not learned yet."""
-    max_old_workers: Whole = Field(default=5, ge=1)
+    max_old_workers: Count = 5
     """With this many old workers alive no reload starts, except to remove servers."""
 
 

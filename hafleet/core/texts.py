@@ -147,6 +147,7 @@ Alpn = Annotated[
         "write them with commas and no spaces, such as h2,http/1.1",
     ),
 ]
+ZoneId = Annotated[str, Shape(r"[A-Z0-9]+", "a hosted zone's id", "write it as Route 53 shows it, such as Z08ABC", 32)]
 CookieName = Annotated[str, Shape(r"[A-Za-z0-9_-]+", "a cookie's name", "use letters, digits, _ and - only", 64)]
 GroupName = Annotated[str, Shape(_AWS + "+", "an Auto Scaling group's name", "write the name as AWS shows it")]
 TagText = Annotated[str, Shape(_AWS + "*", "a tag", "write the tag as AWS shows it", 256)]

@@ -178,19 +178,24 @@ def _text(value: object) -> str:
     return "" if isinstance(value, bool) else str(value)
 
 
-def _either(pattern: str, **number: object) -> WithJsonSchema:
-    """The JSON Schema of a value that is a number or a text of this pattern."""
-    return WithJsonSchema({"anyOf": [{"type": "number", **number}, {"type": "string", "pattern": f"^{pattern}$"}]})
+def _either(pattern: str, words: str, least: float, most: float) -> WithJsonSchema:
+    """The JSON Schema of a value that is a number or a text of this pattern; ``words`` name the text for readers."""
+    number = {"type": "number", "minimum": least, "maximum": most}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": f"^{pattern}$", "description": words}]})
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), _either(_DURATION, minimum=0, maximum=LONGEST)]
-Span = Annotated[float, BeforeValidator(parse_span), _either(_DURATION, minimum=SHORTEST, maximum=LONGEST)]
-Drain = Annotated[float, BeforeValidator(parse_drain), _either(_DURATION, minimum=0, maximum=LONGEST_DRAIN)]
-Percent = Annotated[float, BeforeValidator(parse_percent), _either(_PERCENT, minimum=0, maximum=1)]
-Size = Annotated[int, BeforeValidator(parse_size), _either(_SIZE, minimum=1, maximum=2**31 - 1)]
+Duration = Annotated[float, BeforeValidator(parse_duration), _either(_DURATION, "duration", 0, LONGEST)]
+Span = Annotated[float, BeforeValidator(parse_span), _either(_DURATION, "duration above 0", SHORTEST, LONGEST)]
+Drain = Annotated[float, BeforeValidator(parse_drain), _either(_DURATION, "duration", 0, LONGEST_DRAIN)]
+Percent = Annotated[float, BeforeValidator(parse_percent), _either(_PERCENT, "percentage", 0, 1)]
+Size = Annotated[int, BeforeValidator(parse_size), _either(_SIZE, "size", 1, 2**31 - 1)]
 Whole = Annotated[int, BeforeValidator(parse_whole)]
+Count = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(parse_whole)]
+Share = Annotated[int, Field(ge=0, le=1000), BeforeValidator(parse_whole)]
+Threads = Annotated[int, Field(ge=1, le=256), BeforeValidator(parse_whole)]
+Connections = Annotated[int, Field(ge=10, le=100_000_000), BeforeValidator(parse_whole)]
 Number = Annotated[float, BeforeValidator(parse_number)]
 Flag = Annotated[bool, BeforeValidator(parse_flag)]
-Port = Annotated[int, BeforeValidator(parse_whole), Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(parse_whole)]
 Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(parse_address)]
 Bind = Annotated[str, AfterValidator(lambda text: parse_endpoint(text).render())]
