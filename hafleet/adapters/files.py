@@ -1,7 +1,6 @@
 """One way to write a file that must never be seen half-written: beside the target, fsync, rename, fsync of the folder."""
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -27,18 +26,19 @@ def stage(path: Path, data: bytes, *, mode: int = 0o640) -> Path:
     Raises:
         OSError: no file is left.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    staged = path.with_name(f".{path.name}.new")  # a fixed name: what a killed writer left is written over
     try:
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)
             _keep_owner(descriptor, path)
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except OSError:
+        staged.unlink(missing_ok=True)
         raise
-    return Path(name)
+    return staged
 
 
 def put(staged: Path, path: Path) -> None:

@@ -24,13 +24,30 @@ OWN_PREFIX = "hafleet_"  # backends of hafleet itself: their servers carry state
 
 _PROXIES = frozenset({"backend", "listen", "frontend", "defaults"})
 _SECTIONS = _PROXIES | frozenset(
-    ["global", "peers", "resolvers", "userlist", "cache", "mailers", "program", "ring", "http-errors", "fcgi-app", "log-forward", "log-profile", "crt-store", "traces", "acme"]
+    [
+        "global",
+        "peers",
+        "resolvers",
+        "userlist",
+        "cache",
+        "mailers",
+        "program",
+        "ring",
+        "http-errors",
+        "fcgi-app",
+        "log-forward",
+        "log-profile",
+        "crt-store",
+        "traces",
+        "acme",
+    ]
 )
 # Options after which a server line is not a plain runtime server: its state or address is driven by something else.
 _ODD = frozenset({"disabled", "enabled", "track", "resolvers", "init-addr", "namespace", "agent-check", "redir"})
-_LINE = re.compile(r"server (\S+) (\S+) id (\d+) weight (\d+)(?: (.*))?")  # the order of the shipped template
-_IPV4 = re.compile(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}):(\d{1,5})")
-_IPV6 = re.compile(r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]?:(\d{1,5})")
+_LINE = re.compile(r"server (\S+) (\S+) id ([0-9]+) weight ([0-9]+)(?: (.*))?")  # the order of the shipped template
+_NUMBER = re.compile(r"[0-9]+")
+_IPV4 = re.compile(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}):(\d{1,5})", re.ASCII)
+_IPV6 = re.compile(r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]?:([0-9]{1,5})")
 _MAP = re.compile(r"\bmap(?:_[a-z0-9_]+)?\(([^,()\s]+)")
 
 
@@ -101,7 +118,9 @@ def complete(text: str, where: str = "candidate") -> None:
             "the configuration is cut off: it does not end in its end mark", where=where, fix="render it again"
         )
     if text[at + len(END_MARK) : -1] != digest(text[:at]):
-        raise ConfigRejected("the configuration is not the text its end mark was made for", where=where, fix="render it again")
+        raise ConfigRejected(
+            "the configuration is not the text its end mark was made for", where=where, fix="render it again"
+        )
 
 
 def digest(text: str) -> str:
@@ -226,7 +245,7 @@ class _Parser:
         server = None if self.conditions or not self.backend else self.runtime_server(line)
         if server is None:
             self.lines.append(line)
-            self.fixed.add((self.backend, (line.split(" ") + [""])[1]))
+            self.fixed.add((self.backend, [*line.split(" "), ""][1]))
         else:
             self.pending.append((line, server))
 
@@ -238,7 +257,7 @@ class _Parser:
             words = set(tail.split(" "))
             self.tails[tail] = not (words & _ODD or {"id", "weight"} & words or set(tail) & set("\"'\\$;#%"))
         where = _IPV4.fullmatch(target) or _IPV6.fullmatch(target)
-        if not (self.tails[tail] and where and number and number != "0") or where[1] in {"0.0.0.0", "::"}:
+        if not (self.tails[tail] and where and number and weight and number != "0") or where[1] in {"0.0.0.0", "::"}:
             return None
         if name in tail:
             tail = " ".join(OWN_NAME if word == name else word for word in tail.split(" "))
@@ -262,19 +281,19 @@ class _Parser:
             self.bind_lines += self.section != "peers"
             self.listeners.extend(bind_listeners(line, number))
         elif word == "peer":
-            name, target = (line.split(" ") + ["", ""])[1:3]
+            name, target = [*line.split(" "), "", ""][1:3]
             self.peers.append((name, target, number))
 
 
 def _tokens(line: str) -> tuple[str, str, str, str, str]:
     """(name, target, id, weight, rest) of a server line whose options stand in any order."""
     words = line.split(" ")[1:]
-    name, target, rest = (words + ["", ""])[0], (words + ["", ""])[1], words[2:]
+    name, target, rest = *[*words, "", ""][:2], words[2:]
     found = {"id": "", "weight": "1"}
     for key in found:
         if key in rest[:-1]:
             at = rest.index(key)
-            found[key] = rest[at + 1] if rest[at + 1].isdigit() else ""
+            found[key] = rest[at + 1] if _NUMBER.fullmatch(rest[at + 1]) else ""
             del rest[at : at + 2]
     return name, target, found["id"], found["weight"], " ".join(rest)
 

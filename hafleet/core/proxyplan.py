@@ -15,6 +15,7 @@ from hafleet.core.cfgtext import ConfigText, ServerLine, parse
 from hafleet.core.command import Command
 from hafleet.core.features import Features
 from hafleet.core.model import Installed, Rendered, RunningServer, Unknown, Worker
+from hafleet.core.serverstate import UNFINISHED
 
 __all__ = ["MAP_NAMES", "NOTHING", "Command", "ProxyPlan", "parse", "plan"]
 
@@ -53,7 +54,9 @@ class ProxyPlan:
 
     def lines(self) -> tuple[str, ...]:
         """The plan for a reader, one step per line."""
-        files = () if not self.write else ("files: held back with the reload",) if self.held_write else ("files: write",)
+        files = (
+            () if not self.write else ("files: held back with the reload",) if self.held_write else ("files: write",)
+        )
         return (
             *(f"runtime: {command.text}" for command in self.commands),
             *files,
@@ -97,6 +100,8 @@ def _structure_reasons(old: ConfigText | None, new: ConfigText, worker: Worker) 
         return ()
     if not worker.stamp:
         return ("the running configuration is not known to be hafleet's",)
+    if worker.stamp == UNFINISHED:
+        return ("an earlier reload was broken off",)
     if old is None:
         return ("the running structure is neither the installed nor the wanted one",)
     return ("the structure changed",)
@@ -154,12 +159,9 @@ class _Servers:
         """True when the running server is the wanted one, weight and state aside; else the reason for a reload is noted."""
         name = f"{line.backend}/{line.name}"
         before = self.lines.get((line.backend, line.name))
-        if server.address != line.address or server.port != line.port:
-            if not _same_address(server, line):
-                self.reasons.append(
-                    f"{name} moved from {server.address}:{server.port} to {line.address}:{line.port}"
-                )
-                return False
+        if (server.address != line.address or server.port != line.port) and not _same_address(server, line):
+            self.reasons.append(f"{name} moved from {server.address}:{server.port} to {line.address}:{line.port}")
+            return False
         if server.id != line.id:
             self.reasons.append(f"the id of {name} changed from {server.id} to {line.id}")
             return False
@@ -207,8 +209,8 @@ class _Servers:
         found += [Command(f"enable health {line.backend}/{line.name}", "set") for line in self.checks]
         found += [Command(f"set server {line.backend}/{line.name} weight {line.weight}", "set") for line in self.weight]
         for backend, name in self.remove:
-            found.append(Command(f"set server {backend}/{name} state maint", "set"))
-            found.append(Command(f"shutdown sessions server {backend}/{name}", "set"))
+            found.append(Command(f"set server {backend}/{name} state maint", "remove"))
+            found.append(Command(f"shutdown sessions server {backend}/{name}", "remove"))
         for backend, name in self.delete:
             found.append(Command(f"wait {_REMOVAL_WAIT} srv-removable {backend}/{name}", "wait"))
             found.append(Command(f"del server {backend}/{name}", "del"))

@@ -14,8 +14,13 @@ _ANY: Version = (0, 0, 0)
 # kind -> rows of (first version, replies that are good from there on); the last row that fits counts.
 GOOD: dict[str, tuple[tuple[Version, re.Pattern[str]], ...]] = {
     "add": ((_ANY, re.compile(r"New server registered\.")),),
-    "set": ((_ANY, _SILENT),),  # enable health, enable server, set server state|weight|health, shutdown sessions
-    "wait": (((3, 0, 0), re.compile(r"Done\.|Wait delay expired\.")),),  # expired: the server stays parked till the next pass
+    "set": ((_ANY, _SILENT),),  # enable health, enable server, set server state|weight|health
+    "remove": (
+        (_ANY, _SILENT),
+    ),  # set server state maint, shutdown sessions; never sent together with what must come first
+    "wait": (
+        ((3, 0, 0), re.compile(r"Done\.|Wait delay expired\.")),
+    ),  # expired: the server stays parked till the next pass
     "del": (
         (
             (3, 2, 22),  # before, `del server` can crash HAProxy: no reply to it is good

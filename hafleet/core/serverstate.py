@@ -11,6 +11,7 @@ from hafleet.core.cfgtext import ServerLine
 from hafleet.core.model import RunningServer, Version
 from hafleet.errors import ProxyUnavailable
 
+UNFINISHED = "unfinished"  # stands for the stamp of a worker whose reload was broken off: nothing tells what it runs
 STATE_HEADER = "1\n"  # a state file without servers: a missing or empty one is a warning on 2.6
 
 _ADMIN_MAINT = 0x01 | 0x02 | 0x04 | 0x20 | 0x40  # forced, inherited, from the file, by name resolution (two kinds)
@@ -68,7 +69,9 @@ def info(text: str) -> Info:
     try:
         return Info(version(pairs["Version"]), int(pairs["Pid"]), float(pairs["Uptime_sec"]))
     except (KeyError, ValueError) as error:
-        raise ProxyUnavailable(f"`show info` answered without a usable {error}", fix="is this HAProxy's socket?") from error
+        raise ProxyUnavailable(
+            f"`show info` answered without a usable {error}", fix="is this HAProxy's socket?"
+        ) from error
 
 
 def processes(text: str) -> Processes:
@@ -151,14 +154,15 @@ def state_file(state: str, wanted: Mapping[tuple[str, str], ServerLine]) -> str:
     """The state to hand to the next worker: health, maint, drain and weight of servers that stay where they are.
 
     A port in the state file beats the one in the configuration, so a server that moved must not be in it. One that is wanted
-    but in maint starts out of maint in the new worker, so it is left out too, and so is a weight that changes.
+    but in maint or drain starts ready in the new worker, so it is left out too. The weight is the wanted one.
     """
     lines = [STATE_HEADER.rstrip(), state.split("\n", 2)[1]]
     for columns in _rows(state):
         line = wanted.get((columns[1], columns[3]))
-        if line is None or (int(columns[18]), int(columns[7])) != (line.port, line.weight):
+        if line is None or int(columns[18]) != line.port:
             continue
         if columns[4] == line.address and columns[6] == "0":
+            columns[7] = columns[8] = str(line.weight)
             lines.append(" ".join(columns))
     return "\n".join(lines) + "\n"
 
@@ -166,7 +170,9 @@ def state_file(state: str, wanted: Mapping[tuple[str, str], ServerLine]) -> str:
 def _rows(state: str) -> Iterable[list[str]]:
     lines = state.split("\n")
     if lines[0] != "1" or len(lines) < 2 or not lines[1].startswith("# be_id be_name srv_id srv_name srv_addr "):
-        raise ProxyUnavailable("`show servers state` answered in a format that is not known", fix="is HAProxy 2.6 to 3.2?")
+        raise ProxyUnavailable(
+            "`show servers state` answered in a format that is not known", fix="is HAProxy 2.6 to 3.2?"
+        )
     rows = [line.split(" ") for line in lines[2:] if line]
     if any(len(row) < _UNTIL_PORT for row in rows):
         raise ProxyUnavailable("the answer of `show servers state` is cut off")
