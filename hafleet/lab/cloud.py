@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.config import Config
 
 from hafleet.lab.network import Network
 from hafleet.lab.processes import Processes, wait_until
@@ -55,8 +56,9 @@ class Cloud:
         self.process = processes.start([sys.executable, "-m", "hafleet.lab.aws", *where], log=log)
         wait_until(self._answers, 60, f"the local AWS on {self.url}; its log is {log}")
         session = boto3.Session("lab", "lab", region_name=REGION)
-        self.ec2: EC2Client = session.client("ec2", endpoint_url=self.url)
-        self.autoscaling: AutoScalingClient = session.client("autoscaling", endpoint_url=self.url)
+        once = Config(retries={"mode": "standard", "total_max_attempts": 1})  # a fault shows at once
+        self.ec2: EC2Client = session.client("ec2", endpoint_url=self.url, config=once)
+        self.autoscaling: AutoScalingClient = session.client("autoscaling", endpoint_url=self.url, config=once)
         vpc = self.ec2.create_vpc(CidrBlock=network.cidr)["Vpc"]["VpcId"]
         subnets = [
             self.ec2.create_subnet(VpcId=vpc, CidrBlock=network.subnet(number), AvailabilityZone=zone)
