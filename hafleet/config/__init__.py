@@ -103,7 +103,7 @@ def _refusals(document: Document, errors: list[ErrorDetails]) -> list[tuple[Faul
         standing, line = document.place(error["loc"])
         path = error["loc"] if error["type"] == "missing" else standing
         if path not in faults:
-            faults[path] = Fault(line, *describe(error, path))
+            faults[path] = Fault(line, *describe(error, path, stands=path == standing))
     return [(fault, True) for fault in faults.values()]
 
 

@@ -101,9 +101,7 @@ def read(data: bytes) -> Document:
     if root is None:
         raise Unreadable(Fault(1, "the file is empty", "write the settings; docs/settings.md lists them"))
     if not isinstance(root, yaml.MappingNode):
-        raise Unreadable(
-            Fault(_line(root), "the file is not a list of `key: value` settings", "begin with fleet: NAME")
-        )
+        raise Unreadable(Fault(_line(root), "the file must hold `key: value` settings", "begin with fleet: NAME"))
     return Document(root, tuple(_walk(root)))
 
 
@@ -210,7 +208,7 @@ def _syntax(error: yaml.YAMLError, text: str) -> Fault:
     line = min(mark.line + 1, max(1, len(lines)))
     if "\t" in row[: len(row) - len(row.lstrip())]:
         return Fault(line, "a tab indents this line", "indent with spaces")
-    if "undefined alias" in problem:
+    if "undefined alias" in problem or row[: mark.column].endswith("*"):
         return Fault(line, "a text that begins with * is read as an alias", 'put it in quotes, such as "*.example.com"')
     if "cannot start any token" in problem:
         return Fault(line, f"a text cannot begin with {row[mark.column : mark.column + 1]}", "put it in quotes")

@@ -13,15 +13,18 @@ from hafleet.core.settings import Settings
 from hafleet.core.values import Refusal, shown
 
 
-def describe(error: ErrorDetails, path: Path) -> tuple[str, str]:
+def describe(error: ErrorDetails, path: Path, *, stands: bool) -> tuple[str, str]:
     """What and fix of one error.
 
     Args:
         error: as ``ValidationError.errors()`` gives it.
         path: the part of its location that stands in the file; for a missing key, with the key.
+        stands: False when the path's last key does not stand in the file.
     """
     kind, value = error["type"], error["input"]
     label = spelled(path)
+    if kind == "missing" and stands:
+        return f"{label} is empty", "write a value"
     if kind == "missing":
         return f"{label} is missing", f"add `{path[-1]}:`"
     if kind == "extra_forbidden":

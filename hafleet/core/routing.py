@@ -14,15 +14,10 @@ def route_of(frontend: Frontend) -> Literal["host", "sni", "none"]:
     return "host" if frontend.mode == "http" else "none"
 
 
-def names(frontend: Frontend) -> frozenset[str]:
+def named(frontend: Frontend) -> frozenset[str]:
     """The backends that a frontend names: its default and those of its path rules."""
     default = {frontend.default_backend} if frontend.default_backend is not None else set()
     return frozenset(default | {route.backend for route in frontend.routes})
-
-
-def reaches(frontend: Frontend, backend: Backend) -> bool:
-    """True when requests of the frontend could go to the backend, by name or by a domain, whatever its mode."""
-    return backend.name in names(frontend) or (bool(backend.domains) and route_of(frontend) != "none")
 
 
 def modes_of(frontends: Iterable[Frontend], backends: Iterable[Backend]) -> Mapping[str, Mode]:
@@ -32,10 +27,10 @@ def modes_of(frontends: Iterable[Frontend], backends: Iterable[Backend]) -> Mapp
     for frontend in frontends:
         by_domain = route_of(frontend) != "none"
         if frontend.mode == "http":
-            http_names |= names(frontend)
+            http_names |= named(frontend)
             http_domains |= by_domain
         else:
-            tcp_names |= names(frontend)
+            tcp_names |= named(frontend)
             tcp_domains |= by_domain
 
     def inferred(backend: Backend) -> Mode:

@@ -16,7 +16,9 @@ _URI = r"/(?:[A-Za-z0-9._~&*+,=:@/-]|%[0-9A-Fa-f]{2})*"
 _PATH = r"/[A-Za-z0-9._@+=:/-]*"
 _PATH_FIX = "write an absolute path of letters, digits and . _ @ + = : / -"
 _QUERY = r"(?:[A-Za-z0-9._~&*+,=:@/?-]|%[0-9A-Fa-f]{2})*"
-_AWS = r"[^\x00-\x1f\x7f\ud800-\udfff]"  # CR, LF and TAB are legal in a group's name, but nobody can type them apart
+_AWS = (
+    r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]"  # CR, LF and TAB are legal in a group's name, but nobody can type them apart
+)
 _STATUS = r"[1-5][0-9]{2}(?:-[1-5][0-9]{2})?"
 _FETCH = r"[a-z][a-z0-9_.]*(?:\([A-Za-z0-9_.:,/=-]*\))?"
 

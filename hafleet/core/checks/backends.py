@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 
-from hafleet.core.backend_settings import Backend, Source
+from hafleet.core.backend_settings import Source
 from hafleet.core.checks.finding import ROUTING, Finding, Path
 from hafleet.core.settings import Settings
 
 
-def sources(settings: Settings) -> Iterator[Finding]:
+def kinds(settings: Settings) -> Iterator[Finding]:
     """Each source is of exactly one kind, brings servers that no other source brings, and some source gets traffic."""
     for index, backend in enumerate(settings.backends):
         here: Path = ("backends", index, "sources")
         seen: dict[tuple[str, tuple[int, ...]], Path] = {}
         for number, source in enumerate(backend.sources):
-            kinds = [kind for kind in ("asg", "asg_tag", "static") if getattr(source, kind) is not None]
-            if len(kinds) != 1:
-                told = f"has {' and '.join(kinds)}" if kinds else "has none of asg, asg_tag and static"
+            chosen = [kind for kind in ("asg", "asg_tag", "static") if getattr(source, kind) is not None]
+            if len(chosen) != 1:
+                told = f"has {' and '.join(chosen)}" if chosen else "has none of asg, asg_tag and static"
                 yield Finding((*here, number), f"this source {told}", "write exactly one of asg, asg_tag and static")
             for place, subject in _subjects(source):
                 path: Path = (*here, number, *place)
@@ -42,7 +42,7 @@ def _subjects(source: Source) -> Iterator[tuple[Path, str]]:
 def capacity(settings: Settings) -> Iterator[Finding]:
     """Only Auto Scaling groups know a capacity."""
     for index, backend in enumerate(settings.backends):
-        if backend.capacity_weights and all(source.static is not None for source in backend.sources):
+        if backend.capacity_weights and not any(source.asg or source.asg_tag for source in backend.sources):
             what = "capacity_weights needs an Auto Scaling group: static servers have no capacity"
             yield Finding(
                 ("backends", index, "capacity_weights"), what, "remove it", also=(("backends", index, "sources"),)
@@ -92,26 +92,23 @@ def cookies(settings: Settings) -> Iterator[Finding]:
 
 
 def drains(settings: Settings) -> Iterator[Finding]:
-    """An old worker outlives the longest drain; otherwise a reload cuts the connections that drain."""
-    backends = settings.backends
-    if not backends:
-        return
-    longest: Backend = max(backends, key=lambda backend: backend.drain)
+    """An old worker outlives every drain; otherwise a reload cuts the connections that drain."""
     limit = settings.haproxy.hard_stop_after
-    if limit < longest.drain:
-        what = (
-            f"hard_stop_after ({limit:g}s) is shorter than the drain of backend {longest.name!r} ({longest.drain:g}s)"
-        )
-        fix = "a reload may cut its last connections; make it at least as long"
-        also: Path = ("backends", "*", "drain")
-        yield Finding(("haproxy", "hard_stop_after"), what, fix, fatal=False, also=(also,))
+    here: Path = ("haproxy", "hard_stop_after")
+    for index, backend in enumerate(settings.backends):
+        if limit < backend.drain:
+            what = f"the drain of backend {backend.name!r} ({backend.drain:g}s) is longer than hard_stop_after ({limit:g}s)"
+            fix = "a reload may cut its last connections; make haproxy.hard_stop_after at least as long"
+            yield Finding(("backends", index, "drain"), what, fix, fatal=False, also=(here,))
 
 
 def static_only(settings: Settings) -> Iterator[Finding]:
     """A fleet without any Auto Scaling group works, but is rarely meant."""
-    if settings.backends and all(source.static for backend in settings.backends for source in backend.sources):
+    sources = [source for backend in settings.backends for source in backend.sources]
+    if sources and all(source.static and not source.asg and not source.asg_tag for source in sources):
         what = "every source is static, so no backend follows an Auto Scaling group"
-        yield Finding(("backends",), what, "add asg or asg_tag where servers come and go", fatal=False)
+        also: Path = ("backends", "*", "sources")
+        yield Finding(("backends",), what, "add asg or asg_tag where servers come and go", fatal=False, also=(also,))
 
 
-RULES = (sources, capacity, modes, checks, cookies, drains, static_only)
+RULES = (kinds, capacity, modes, checks, cookies, drains, static_only)

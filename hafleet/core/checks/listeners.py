@@ -32,7 +32,9 @@ def names(settings: Settings) -> Iterator[Finding]:
         for index, name in enumerate(group):
             path: Path = (section, index, "name")
             if name in _RESERVED or name.startswith("hafleet_"):
-                yield Finding(path, f"the name {name!r} is reserved", "choose a name that does not begin with hafleet")
+                yield Finding(
+                    path, f"the name {name!r} is reserved", "choose another; all that begin with hafleet_ are taken"
+                )
             if name in seen:
                 first = seen[name]
                 kind = str(first[0]).removesuffix("s")
@@ -61,7 +63,7 @@ def stats(settings: Settings) -> Iterator[Finding]:
     """The statistics page shows and exports everything, so it stays on loopback."""
     address = parse_endpoint(settings.haproxy.stats).address
     if address is None or not address.is_loopback:
-        what = f"the statistics page must not be reachable from outside, as {settings.haproxy.stats!r} is"
+        what = f"the statistics page on {settings.haproxy.stats!r} could be reached from outside"
         yield Finding(("haproxy", "stats"), what, 'write a loopback address, such as "127.0.0.1:8404"')
 
 

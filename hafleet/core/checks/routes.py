@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from hafleet.core.checks.finding import NAMES, ROUTING, Finding, Path
 from hafleet.core.proxy_settings import Frontend
-from hafleet.core.routing import reaches, route_of
+from hafleet.core.routing import named, route_of
 from hafleet.core.settings import Settings
 
 
-def _named(index: int, frontend: Frontend) -> Iterator[tuple[Path, str]]:
+def _references(index: int, frontend: Frontend) -> Iterator[tuple[Path, str]]:
     """Every place of a frontend that names a backend, with the name."""
     if frontend.default_backend is not None:
         yield ("frontends", index, "default_backend"), frontend.default_backend
@@ -19,7 +19,7 @@ def _named(index: int, frontend: Frontend) -> Iterator[tuple[Path, str]]:
 def named_backends(settings: Settings) -> Iterator[Finding]:
     """A frontend names only backends that exist and have its mode."""
     for index, frontend in enumerate(settings.frontends):
-        for path, name in _named(index, frontend):
+        for path, name in _references(index, frontend):
             mode = settings.modes.get(name)
             if mode is None:
                 known = ", ".join(sorted(settings.modes)) or "none"
@@ -54,30 +54,34 @@ def kinds(settings: Settings) -> Iterator[Finding]:
 
 
 def dead_ends(settings: Settings) -> Iterator[Finding]:
-    """Every frontend leads somewhere, and every backend can be reached."""
+    """Every frontend leads somewhere."""
     for index, frontend in enumerate(settings.frontends):
         if frontend.default_backend is not None or frontend.routes:
             continue
-        way = route_of(frontend)
+        way, mode = route_of(frontend), frontend.mode
         if way == "none":
             what = f"frontend {frontend.name!r} leads nowhere"
             yield Finding(("frontends", index), what, "set default_backend", also=ROUTING)
-        elif not any(each.domains and settings.modes[each.name] == frontend.mode for each in settings.backends):
-            what = f"frontend {frontend.name!r} routes by {way}, but no {frontend.mode} backend has domains"
-            fix = f"add domains to a backend of mode {frontend.mode}, or set default_backend"
+        elif not any(each.domains and settings.modes[each.name] == mode for each in settings.backends):
+            what = f"frontend {frontend.name!r} routes by {way}, but no {mode} backend has domains"
+            fix = f"add domains to a backend of mode {mode}, or set default_backend"
             yield Finding(("frontends", index), what, fix, fatal=False, also=ROUTING)
+
+
+def unreachable(settings: Settings) -> Iterator[Finding]:
+    """Every backend can be reached, and so can its domains."""
+    by_name = frozenset[str]().union(*(named(frontend) for frontend in settings.frontends))
+    by_domain = {frontend.mode for frontend in settings.frontends if route_of(frontend) != "none"}
     for index, backend in enumerate(settings.backends):
         mode = settings.modes[backend.name]
-        if any(frontend.mode == mode and reaches(frontend, backend) for frontend in settings.frontends):
-            if backend.domains and not any(f.mode == mode and route_of(f) != "none" for f in settings.frontends):
-                what = f"no {mode} frontend routes by name, so the domains of backend {backend.name!r} do nothing"
-                fix = f"set route_by: {'sni' if mode == 'tcp' else 'host'} on a {mode} frontend"
-                yield Finding(("backends", index, "domains"), what, fix, fatal=False, also=ROUTING)
-            continue
-        fix = "name it in default_backend or routes, or give it domains and a frontend that routes by them"
-        yield Finding(
-            ("backends", index), f"no frontend leads to backend {backend.name!r}", fix, fatal=False, also=ROUTING
-        )
+        if backend.domains and mode not in by_domain:
+            what = f"no {mode} frontend routes by name, so the domains of backend {backend.name!r} do nothing"
+            fix = "set route_by: sni on a tcp frontend" if mode == "tcp" else "set route_by: host on an http frontend"
+            yield Finding(("backends", index, "domains"), what, fix, fatal=False, also=ROUTING)
+        elif not backend.domains and backend.name not in by_name:
+            what = f"no frontend leads to backend {backend.name!r}"
+            fix = "name it in default_backend or routes, or give it domains and a frontend that routes by them"
+            yield Finding(("backends", index), what, fix, fatal=False, also=ROUTING)
 
 
 def domains(settings: Settings) -> Iterator[Finding]:
@@ -106,4 +110,4 @@ def path_rules(settings: Settings) -> Iterator[Finding]:
                 yield Finding(path, what, "keep one of them", also=(first,))
 
 
-RULES = (named_backends, kinds, dead_ends, domains, path_rules)
+RULES = (named_backends, kinds, dead_ends, unreachable, domains, path_rules)
