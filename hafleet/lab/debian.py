@@ -18,7 +18,9 @@ from tempfile import TemporaryDirectory
 
 from hafleet.errors import SourceUnavailable
 
-SUITES = frozenset({"oldstable", "stable", "testing", "unstable", "sid", "bullseye", "bookworm", "trixie", "forky", "duke"})
+SUITES = frozenset(
+    {"oldstable", "stable", "testing", "unstable", "sid", "bullseye", "bookworm", "trixie", "forky", "duke"}
+)
 KEYRINGS = tuple(Path(f"/usr/share/keyrings/debian-archive-keyring.{ending}") for ending in ("gpg", "pgp"))
 TIMEOUT = 300.0  # seconds for one apt command; a slow mirror may need most of a minute for its index
 _SIGNED_BY = re.compile(r"signed-by\s*[:=]\s*(/[^\s,\]]+)", re.IGNORECASE)
@@ -33,37 +35,41 @@ class Archive:
     keyring: Path
 
 
-def find_archive() -> Archive:
-    """The Debian archive among this machine's package sources, one-line or deb822.
+def find_archive(etc: Path = Path("/etc/apt")) -> Archive:
+    """The Debian archive among this machine's package sources, one-line or deb822. ``etc`` is where apt's sources are.
 
     Raises:
         SourceUnavailable: no apt, no Debian archive among the sources (as on Ubuntu), or no keyring for it.
     """
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise SourceUnavailable("this system has no apt", fix="use Debian to test with newer HAProxy versions")
-    targets = _run(("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"))
+    targets = _run(
+        ("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    )
     for line in targets.splitlines():
         uri, _, rest = line.partition(" ")
         suite, _, component = rest.partition(" ")
         if suite in SUITES and component == "main":
-            return Archive(uri, _keyring(uri))
+            return Archive(uri, _keyring(uri, etc))
     raise SourceUnavailable(
         "no Debian archive is among this machine's package sources",
-        where="/etc/apt/sources.list*",
+        where=f"{etc}/sources.list*",
         fix="add one with its debian-archive-keyring to test with newer HAProxy versions",
     )
 
 
-def _keyring(uri: str) -> Path:
+def _keyring(uri: str, etc: Path) -> Path:
     """The Signed-By file of the source that names the URI, else Debian's own keyring."""
-    for stanza in _stanzas(Path("/etc/apt")):
+    for stanza in _stanzas(etc):
         signed = _SIGNED_BY.search(stanza)
         if uri.rstrip("/") in stanza and signed and Path(signed[1]).exists():
             return Path(signed[1])
     for keyring in KEYRINGS:
         if keyring.exists():
             return keyring
-    raise SourceUnavailable("there is no keyring to verify the Debian archive with", fix="install debian-archive-keyring")
+    raise SourceUnavailable(
+        "there is no keyring to verify the Debian archive with", fix="install debian-archive-keyring"
+    )
 
 
 def _stanzas(etc: Path) -> Iterator[str]:
@@ -90,7 +96,11 @@ class Suite:
             SourceUnavailable: the suite does not have the package.
         """
         text = self._apt("install", "--simulate", "--no-install-recommends", package)
-        return {name: version for name, version in _SIMULATED.findall(text) if name == package or name.startswith(("lib", "zlib"))}
+        return {
+            name: version
+            for name, version in _SIMULATED.findall(text)
+            if name == package or name.startswith(("lib", "zlib"))
+        }
 
     def unpack(self, packages: Mapping[str, str], target: Path) -> None:
         """Download these versions and unpack them under ``target``. Raises SourceUnavailable."""
@@ -113,7 +123,14 @@ def open_suite(archive: Archive, name: str) -> Iterator[Suite]:
     with TemporaryDirectory(prefix="hafleet-apt-") as folder:
         root = Path(folder)
         root.chmod(0o755)  # apt drops to its own user to download, and must reach this place
-        for part in ("state/lists/partial", "cache/archives/partial", "etc/parts", "etc/preferences.d", "etc/sources.d", "debs"):
+        for part in (
+            "state/lists/partial",
+            "cache/archives/partial",
+            "etc/parts",
+            "etc/preferences.d",
+            "etc/sources.d",
+            "debs",
+        ):
             (root / part).mkdir(parents=True)
         debs = root / "debs"
         _give_to_apt(debs)
@@ -165,7 +182,13 @@ def _run(command: tuple[str, ...], *, cwd: Path | None = None, environment: Mapp
     where = " ".join(command[:4])
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise SourceUnavailable(f"no end within {TIMEOUT:.0f} s", where=where, fix="look at the network") from error

@@ -42,7 +42,7 @@ class Haproxy:
     @property
     def stands_in(self) -> bool:
         """True when another version had to stand in for the one of the label."""
-        return self.label != f"{self.version[0]}.{self.version[1]}"
+        return self.label != _series(self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ def find(label: str) -> Haproxy | Unavailable:
     The oldest label is the system's own HAProxy: where that is another version and the right one was not fetched, it stands in.
     """
     system = _system()
-    if system and f"{system[1][0]}.{system[1][1]}" == label:
+    if system and _series(system[1]) == label:
         return Haproxy(label, *system)
     binary = _folder(label) / "haproxy"
     version = version_of(binary)
-    if version:
+    if version and _series(version) == label:
         return Haproxy(label, binary, version)
     if system and label == LABELS[0]:
         return Haproxy(label, *system)
@@ -112,6 +112,11 @@ def _system() -> tuple[Path, Version] | None:
     path = shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin")))
     version = version_of(Path(path)) if path else None
     return (Path(path), version) if path and version else None
+
+
+def _series(version: Version) -> str:
+    """The part of a version that a label names: 3.0 of 3.0.11."""
+    return f"{version[0]}.{version[1]}"
 
 
 def _folder(label: str) -> Path:
@@ -162,7 +167,7 @@ def _unpack(label: str, suite: Suite, packages: dict[str, str]) -> None:
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    if not version_of(final / "haproxy"):
+    if not version_of(final / "haproxy"):  # only now do the loader and libraries stand where the binary looks for them
         shutil.rmtree(final, ignore_errors=True)
         raise SourceUnavailable("the unpacked binary does not start", where=str(final / "haproxy"))
 
