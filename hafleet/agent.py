@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from hafleet.core import report as core_report
+from hafleet.core.cfgtext import parse
 from hafleet.core.model import Unknown
 from hafleet.core.report import Report
 from hafleet.core.settings import Settings
@@ -143,7 +144,9 @@ class Agent:
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
         if self._refused is not None:
             faults = (*faults, self._refused[1])
-        return make_report(assembly.settings, plan, outcome, Circumstances(wake, self._clock.monotonic() - started, faults))
+        return make_report(
+            assembly.settings, plan, outcome, Circumstances(wake, self._clock.monotonic() - started, faults)
+        )
 
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
         """Wait for the timer or a reason; let a burst of reasons settle; feed the watchdog meanwhile."""
@@ -186,7 +189,7 @@ def keep_history(history: History, plan: Plan, outcome: Outcome) -> tuple[Haflee
     if not outcome.wrote or plan.wanted is None:
         return ()
     try:
-        history.keep(plan.wanted, plan.proxy.structure, plan.world.at)
+        history.keep(plan.wanted, parse(plan.wanted.text).structure, plan.world.at)
     except HafleetError as error:
         return (error,)
     return ()

@@ -38,7 +38,7 @@ class LabLazily(click.Group):
         if cmd_name not in {"lab", "demo"}:
             return super().get_command(ctx, cmd_name)
         try:
-            from hafleet.lab import commands  # noqa: PLC0415  lazily: production hosts do not have the extra
+            from hafleet.lab import commands
         except ImportError as error:
             raise click.ClickException(f"{cmd_name} needs the extra: pip install 'hafleet[lab]' ({error})") from error
         return commands.demo if cmd_name == "demo" else commands.lab
@@ -74,7 +74,7 @@ def _exits() -> Iterator[None]:
 
 
 def _print(renderable: Any) -> None:
-    from rich.console import Console  # noqa: PLC0415  the agent does not pay for it
+    from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(renderable)
 
@@ -91,7 +91,7 @@ def check(path: Path, as_json: bool) -> None:
 
     Warnings do not fail. The templates are rendered for a made-up fleet, and HAProxy (when it is installed) checks the text.
     """
-    from hafleet import checking  # noqa: PLC0415
+    from hafleet import checking
 
     with _exits():
         problems = checking.check(path)
@@ -110,7 +110,7 @@ def check(path: Path, as_json: bool) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of the settings, for editors."""
-    from hafleet import config  # noqa: PLC0415
+    from hafleet import config
 
     _print_json(config.json_schema())
 
@@ -119,11 +119,15 @@ def schema() -> None:
 @config_option
 @click.option("--world", "world_file", type=click.Path(path_type=Path, dir_okay=False),
               help="Offline: node and groups from the JSON that `hafleet observe --json` printed.")  # fmt: skip
-@click.option("--haproxy-version", "version", metavar="X.Y.Z", help="Render for this version (offline; default: the world's).")
-@click.option("--maps", "maps_dir", type=click.Path(path_type=Path, file_okay=False), help="Also write the map files here.")
+@click.option(
+    "--haproxy-version", "version", metavar="X.Y.Z", help="Render for this version (offline; default: the world's)."
+)
+@click.option(
+    "--maps", "maps_dir", type=click.Path(path_type=Path, file_okay=False), help="Also write the map files here."
+)
 def render(path: Path, world_file: Path | None, version: str | None, maps_dir: Path | None) -> None:
     """Print haproxy.cfg as these settings want it. Changes nothing."""
-    from hafleet import rendering  # noqa: PLC0415
+    from hafleet import rendering
 
     with _exits():
         rendered = rendering.render(path, world_file, version)
@@ -137,7 +141,7 @@ def render(path: Path, world_file: Path | None, version: str | None, maps_dir: P
 @json_option
 def observe(path: Path, as_json: bool) -> None:
     """Print what is seen now: this node, its groups, the running HAProxy."""
-    from hafleet import compose, rendering, show  # noqa: PLC0415
+    from hafleet import compose, rendering, show
 
     with _exits():
         world = compose.build(path).reconciler().observe()
@@ -152,7 +156,7 @@ def observe(path: Path, as_json: bool) -> None:
 @json_option
 def plan(path: Path, as_json: bool) -> None:
     """Print what a pass would change, and what the guard holds. Exit 0 nothing to do, 3 something held, 4 changes pending."""
-    from hafleet import compose, show  # noqa: PLC0415
+    from hafleet import compose, show
 
     with _exits():
         reconciler = compose.build(path).reconciler()
@@ -179,8 +183,8 @@ def plan(path: Path, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Let held steps through, this once.")
 def once(path: Path, as_json: bool, force: bool) -> None:
     """Run one pass. Exit 3 when something is held."""
-    from hafleet import compose, publish, show  # noqa: PLC0415
-    from hafleet.agent import Circumstances, keep_history, make_report  # noqa: PLC0415
+    from hafleet import compose, publish, show
+    from hafleet.agent import Circumstances, keep_history, make_report
 
     with _exits():
         parts = compose.build(path)
@@ -192,7 +196,9 @@ def once(path: Path, as_json: bool, force: bool) -> None:
             faults = keep_history(parts.history, made, done)
             around = Circumstances(("once",), time.monotonic() - started, faults)
             report = make_report(parts.settings, made, done, around)
-            publish.write_status(publish.status_path(parts.settings.state_dir), report, lambda f: click.echo(f, err=True))
+            publish.write_status(
+                publish.status_path(parts.settings.state_dir), report, lambda f: click.echo(f, err=True)
+            )
     if as_json:
         click.echo(publish.to_json(report))
     else:
@@ -202,11 +208,13 @@ def once(path: Path, as_json: bool, force: bool) -> None:
 
 @main.command()
 @config_option
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
 @click.option("--log-format", type=click.Choice(["auto", "json", "human"]), default="auto", show_default=True)
 def agent(path: Path, log_level: str, log_format: str) -> None:
     """Run the daemon. SIGHUP: a pass now. SIGTERM: stop without touching traffic."""
-    from hafleet import daemon, logs  # noqa: PLC0415
+    from hafleet import daemon, logs
 
     logs.set_up(log_level, log_format)
     with _exits():
@@ -219,7 +227,7 @@ def agent(path: Path, log_level: str, log_format: str) -> None:
 @click.option("--watch", is_flag=True, help="Refresh every second until interrupted.")
 def status(path: Path, as_json: bool, watch: bool) -> None:
     """Show this node as its last pass saw it. Exit 1 when there was none, or it is overdue."""
-    from hafleet import config, publish, show  # noqa: PLC0415
+    from hafleet import config, publish, show
 
     def once_more() -> int:
         report = publish.read_status(file)
@@ -248,8 +256,8 @@ def status(path: Path, as_json: bool, watch: bool) -> None:
 @click.argument("instance")
 def explain(path: Path, as_json: bool, instance: str) -> None:
     """Say why INSTANCE is or is not in rotation, line by line. Exit 1 when nothing is known of it."""
-    from hafleet import compose  # noqa: PLC0415
-    from hafleet.core import explain as explaining  # noqa: PLC0415
+    from hafleet import compose
+    from hafleet.core import explain as explaining
 
     with _exits():
         reconciler = compose.build(path).reconciler()
@@ -270,7 +278,7 @@ def explain(path: Path, as_json: bool, instance: str) -> None:
 @click.argument("number", type=click.IntRange(min=1), default=1)
 def rollback(path: Path, as_json: bool, listing: bool, number: int) -> None:
     """Put back the NUMBERth earlier configuration (1: the one before now) and freeze until `hafleet thaw`."""
-    from hafleet import freezing  # noqa: PLC0415
+    from hafleet import freezing
 
     _freezing(path, as_json, lambda: freezing.kept(path) if listing else freezing.rollback(path, number))
 
@@ -280,7 +288,7 @@ def rollback(path: Path, as_json: bool, listing: bool, number: int) -> None:
 @json_option
 def thaw(path: Path, as_json: bool) -> None:
     """End the freeze of a rollback; the next pass goes on."""
-    from hafleet import freezing  # noqa: PLC0415
+    from hafleet import freezing
 
     _freezing(path, as_json, lambda: freezing.thaw(path))
 
@@ -300,13 +308,15 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
 @json_option
 def doctor(path: Path, as_json: bool) -> None:
     """Say what is missing on this node: sockets, rights, AWS permissions (each call tried), clock, HAProxy. Exit 1 on a failure."""
-    from hafleet import doctor as doctoring  # noqa: PLC0415
-    from hafleet import show  # noqa: PLC0415
+    from hafleet import doctor as doctoring
+    from hafleet import show
 
     with _exits():
         findings = doctoring.examine(path)
     if as_json:
-        _print_json({"findings": [{"state": f.state, "about": f.about, "what": f.what, "fix": f.fix} for f in findings]})
+        _print_json(
+            {"findings": [{"state": f.state, "about": f.about, "what": f.what, "fix": f.fix} for f in findings]}
+        )
     else:
         _print(show.table(("", "about", "found", "do"), [(f.state, f.about, f.what, f.fix) for f in findings]))
     sys.exit(FAILED if any(f.state == "fail" for f in findings) else DONE)

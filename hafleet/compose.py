@@ -1,5 +1,6 @@
 """The composition root: from a settings file to the parts of a pass. Knows both sides of every port."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Assembly
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
-from hafleet.errors import HafleetError
 from hafleet.ports import NodeMetadata
 from hafleet.reconcile import Ports, Reconciler
 
@@ -71,9 +71,10 @@ def build(path: Path, on_call: OnCall = _ignore) -> Parts:
     """
     loaded = config.load(path)
     settings = loaded.settings
-    membership = AsgMembership(settings.aws, on_call)
-    static = settings.node.static
-    metadata: NodeMetadata = StaticMetadata(static) if static else NodeIdentity(ImdsMetadata(), membership)
+    static = settings.node.static if settings.node.source == "static" else None
+    host: NodeMetadata = StaticMetadata(static) if static else ImdsMetadata()
+    membership = AsgMembership(settings.aws, on_call, region=lambda: host.identity().region)
+    metadata = host if static else NodeIdentity(host, membership)
     state = Path(settings.state_dir)
     clock = SystemClock()
     renderer = JinjaRenderer(settings, source=str(path), digest=loaded.digest)
@@ -93,8 +94,8 @@ class AgentWorkshop:
     def digest(self) -> str:
         """What the file holds now; "" when it cannot be read."""
         try:
-            return config.digest(self._path)
-        except HafleetError:
+            return hashlib.sha256(self._path.read_bytes()).hexdigest()
+        except OSError:
             return ""
 
     def assemble(self) -> Assembly:

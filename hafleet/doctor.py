@@ -56,7 +56,9 @@ def _binary(parts: compose.Parts) -> Iterator[Finding]:
 
     def version() -> str:
         found = parts.proxy.version()
-        safe = "removes servers at runtime" if features(found).safe_del else "parks removed servers until the next reload"
+        safe = (
+            "removes servers at runtime" if features(found).safe_del else "parks removed servers until the next reload"
+        )
         return f"{haproxy.binary} {'.'.join(map(str, found))}: {safe}"
 
     yield _tried("haproxy", version)
@@ -74,10 +76,14 @@ def _folders(parts: compose.Parts) -> Iterator[Finding]:
         if not folder.is_dir():
             yield Finding("fail", about, f"{folder} does not exist", f"install -d -o hafleet -g haproxy {folder}")
         elif not os.access(folder, os.W_OK | os.X_OK):
-            yield Finding("fail", about, f"{folder} cannot be written by uid {os.getuid()}", "give it to the agent's user")
+            yield Finding(
+                "fail", about, f"{folder} cannot be written by uid {os.getuid()}", "give it to the agent's user"
+            )
         else:
             free = shutil.disk_usage(folder).free // 2**20
-            yield Finding("ok" if free > 50 else "warn", about, f"{folder}, {free} MiB free", "" if free > 50 else "make room")
+            yield Finding(
+                "ok" if free > 50 else "warn", about, f"{folder}, {free} MiB free", "" if free > 50 else "make room"
+            )
 
 
 def _sockets(parts: compose.Parts) -> Iterator[Finding]:
@@ -89,7 +95,9 @@ def _sockets(parts: compose.Parts) -> Iterator[Finding]:
         if not Path(name).is_socket():
             yield Finding("fail", about, f"{name} does not exist", how)
         elif not os.access(name, os.W_OK):
-            yield Finding("fail", about, f"{name} is closed to uid {os.getuid()}", "add the agent's user to the socket's group")
+            yield Finding(
+                "fail", about, f"{name} is closed to uid {os.getuid()}", "add the agent's user to the socket's group"
+            )
 
     def worker() -> str:
         seen = parts.proxy.observe(proxyplan.MAP_NAMES)
@@ -131,8 +139,13 @@ def _aws(parts: compose.Parts) -> Iterator[Finding]:
 def _limits(parts: compose.Parts) -> Iterator[Finding]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     fine = soft >= _OPEN_FILES
-    yield Finding("ok" if fine else "warn", "open files", str(soft), "" if fine else "raise LimitNOFILE of haproxy.service")
+    yield Finding(
+        "ok" if fine else "warn", "open files", str(soft), "" if fine else "raise LimitNOFILE of haproxy.service"
+    )
     peers = parts.settings.peers
     yield Finding(
-        "ok", "security group", f"let the fleet's own group reach port {peers.port} (peers)", "and nobody else: peers carry client keys"
+        "ok",
+        "security group",
+        f"let the fleet's own group reach port {peers.port} (peers)",
+        "and nobody else: peers carry client keys",
     )

@@ -32,7 +32,9 @@ def read_status(path: Path) -> Report:
     try:
         return _REPORT.validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise StoreError("no pass was reported yet", where=str(path), fix="start the agent, or run `hafleet once`") from error
+        raise StoreError(
+            "no pass was reported yet", where=str(path), fix="start the agent, or run `hafleet once`"
+        ) from error
     except (OSError, ValidationError) as error:
         raise StoreError("the status file cannot be read", where=str(path), fix="run `hafleet once`") from error
 

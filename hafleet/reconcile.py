@@ -97,7 +97,7 @@ class Reconciler:
     def plan(self, world: World, *, force: bool = False) -> Plan:
         """Pure but for the templates and the memory file: from what was seen to what is to be done and what is held."""
         memory, errors = self._memory(world)
-        rules = () if force else membership.RULES
+        rules = membership.FORCED if force else membership.RULES
         decision = membership.decide(self._settings, world, memory, rules=rules, known=self._known(world, memory))
         errors += _unknowns(world)
         wanted, fault = self._render(world, decision)

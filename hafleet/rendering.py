@@ -33,12 +33,16 @@ def render(path: Path, world_file: Path | None, version: str | None) -> Rendered
         reconciler = parts.reconciler()
         plan = reconciler.plan(reconciler.observe())
         if plan.wanted is None:
-            raise plan.errors[-1] if plan.errors else HafleetError("nothing can be rendered", fix="run `hafleet doctor`")
+            raise (
+                plan.errors[-1] if plan.errors else HafleetError("nothing can be rendered", fix="run `hafleet doctor`")
+            )
         return plan.wanted
     doc = read_world(world_file)
     decision = membership.decide(parts.settings, from_doc(doc), Memory())
     if isinstance(decision.desired, Unknown):
-        raise HafleetError(decision.desired.reason, where=str(world_file), fix="give it a node, as `hafleet observe --json` does")
+        raise HafleetError(
+            decision.desired.reason, where=str(world_file), fix="give it a node, as `hafleet observe --json` does"
+        )
     wanted = parse_version(version) if version else doc.haproxy.version if doc.haproxy else OFFLINE_VERSION
     return parts.renderer.render(decision.desired, wanted)
 
@@ -74,4 +78,6 @@ def write_maps(rendered: Rendered, folder: Path) -> None:
         for name, content in rendered.maps.items():
             write_atomic(folder / name, content.encode())
     except OSError as error:
-        raise StoreError(f"cannot be written: {error.strerror}", where=str(folder), fix="choose another folder") from error
+        raise StoreError(
+            f"cannot be written: {error.strerror}", where=str(folder), fix="choose another folder"
+        ) from error

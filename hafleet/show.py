@@ -36,7 +36,9 @@ def age(seconds: float) -> str:
 
 def status(report: Report, now: float) -> RenderableType:
     """``hafleet status``."""
-    parts: list[RenderableType] = [Text(f"{report.fleet}  node {report.node or '?'}  last pass {age(now - report.at)} ago")]
+    parts: list[RenderableType] = [
+        Text(f"{report.fleet}  node {report.node or '?'}  last pass {age(now - report.at)} ago")
+    ]
     if report.proxy:
         p = report.proxy
         parts.append(
@@ -48,7 +50,9 @@ def status(report: Report, now: float) -> RenderableType:
     else:
         parts.append(Text("haproxy does not answer", style="bold red"))
     if report.membership_at:
-        parts.append(Text(f"membership read {age(now - report.membership_at)} ago  peers {', '.join(report.peers) or 'none'}"))
+        parts.append(
+            Text(f"membership read {age(now - report.membership_at)} ago  peers {', '.join(report.peers) or 'none'}")
+        )
     else:
         parts.append(Text("membership was never read completely", style="yellow"))
     if report.frozen:
@@ -113,7 +117,7 @@ def plan(made: Plan) -> RenderableType:
 
 
 def _style(line: str) -> str:
-    return {"+": "green", "-": "red", "~": "cyan"}.get(line[:1], "")
+    return {"runtime": "green", "reload": "cyan", "parked": "dim"}.get(line.partition(":")[0], "")
 
 
 def outcome(done: Outcome, made: Plan) -> RenderableType:

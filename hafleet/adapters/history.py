@@ -61,7 +61,9 @@ class History:
             found = json.loads(kept.path.read_text())
             text, maps = found["text"], found["maps"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError("the kept configuration cannot be read", where=str(kept.path), fix="choose another") from error
+            raise StoreError(
+                "the kept configuration cannot be read", where=str(kept.path), fix="choose another"
+            ) from error
         if not isinstance(text, str) or not isinstance(maps, Mapping):
             raise StoreError("the kept configuration is damaged", where=str(kept.path), fix="choose another")
         return Rendered(text, {str(name): str(content) for name, content in maps.items()})

@@ -9,9 +9,11 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
+from hafleet.adapters.files import write_atomic
 from hafleet.core.model import Memory
 from hafleet.errors import StateCorrupt, StoreError
 
@@ -78,7 +80,7 @@ class FileStore:
         except ValidationError as error:
             self._put_aside(f"does not read as a memory ({error.error_count()} faults)")
 
-    def _put_aside(self, why: str) -> "Memory":
+    def _put_aside(self, why: str) -> NoReturn:
         aside = self._path.with_name(f"{self._path.name}.bad-{time.strftime('%Y%m%dT%H%M%S')}")
         self._cached = None
         try:
@@ -97,23 +99,3 @@ class FileStore:
             where=str(self._path),
             fix="check the disk and that the agent's user owns state_dir; HAProxy keeps serving",
         )
-
-
-def write_atomic(path: Path, content: bytes, mode: int = 0o640) -> None:
-    """Replace ``path`` by ``content``: temp file in the same folder, fsync, rename, fsync of the folder. Raises OSError."""
-    temp = path.with_name(f".{path.name}.new")
-    try:
-        handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temp, path)
-    except OSError:
-        temp.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

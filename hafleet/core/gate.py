@@ -63,7 +63,9 @@ def failing(q: Question) -> Held | None:
     since = q.at - q.memory.reload_failed_at
     if since < 0 or since >= pause:  # a clock that stepped back must not hold a reload for good
         return None
-    return Held("reload_failing", "reload", f"{q.memory.reload_failures} reloads failed; next try in {pause - since:.0f} s")
+    return Held(
+        "reload_failing", "reload", f"{q.memory.reload_failures} reloads failed; next try in {pause - since:.0f} s"
+    )
 
 
 RULES: tuple[Rule, ...] = (cold_start, min_interval, failing, old_workers)

@@ -31,18 +31,26 @@ class Metrics:
         self._errors = Gauge("hafleet_errors", "Faults met in the last pass.", registry=r)
         self._held = Gauge("hafleet_held_steps", "Steps the guard holds back now, by rule.", ["rule"], registry=r)
         self._frozen = Gauge("hafleet_frozen", "1 while a rollback froze the node.", registry=r)
-        self._members = Gauge("hafleet_backend_members", "Wanted servers, draining ones included.", ["backend"], registry=r)
+        self._members = Gauge(
+            "hafleet_backend_members", "Wanted servers, draining ones included.", ["backend"], registry=r
+        )
         self._draining = Gauge("hafleet_backend_draining", "Servers that drain.", ["backend"], registry=r)
         self._up = Gauge("hafleet_backend_up", "Servers up and in rotation.", ["backend"], registry=r)
         self._parked = Gauge("hafleet_backend_parked", "Removed servers waiting in maint.", ["backend"], registry=r)
         self._haproxy = Gauge("hafleet_haproxy_up", "1 when HAProxy answered in the last pass.", registry=r)
         self._old = Gauge("hafleet_old_workers", "HAProxy workers of earlier loads that still live.", registry=r)
-        self._failed = Gauge("hafleet_failed_reloads", "The master's count of failed reloads since the last good.", registry=r)
+        self._failed = Gauge(
+            "hafleet_failed_reloads", "The master's count of failed reloads since the last good.", registry=r
+        )
         self._calls = Counter("hafleet_aws_calls", "AWS API calls.", ["operation", "outcome"], registry=r)
+        self._call_seconds = Counter(
+            "hafleet_aws_call_seconds", "Seconds spent in AWS calls.", ["operation"], registry=r
+        )
 
     def called(self, operation: str, seconds: float, outcome: str) -> None:
         """Count one AWS call."""
         self._calls.labels(operation, outcome).inc()
+        self._call_seconds.labels(operation).inc(seconds)
 
     def record(self, report: Report) -> None:
         """Take over what a pass reports."""

@@ -102,7 +102,9 @@ def test_holds_and_faults_are_logged_when_they_come_and_go(tmp_path: Path) -> No
 
 
 def test_metrics_say_what_the_report_says(tmp_path: Path) -> None:
-    held = replace(REPORT, held=(Held("empty", "site", "x"), Held("empty", "api", "x")), reloaded=("peers",), wrote=True)
+    held = replace(
+        REPORT, held=(Held("empty", "site", "x"), Held("empty", "api", "x")), reloaded=("peers",), wrote=True
+    )
     _, metrics = published(tmp_path, [REPORT, held])
     text = generate_latest(metrics.registry).decode()
     for line in (

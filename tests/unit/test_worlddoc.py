@@ -11,7 +11,9 @@ from hafleet.errors import HafleetError
 from hafleet.rendering import parse_version, read_world, world_json
 
 NODE = Node("i-0123456789abcdef0", IPv4Address("10.0.0.1"), "eu-west-1a", "eu-west-1", "edge")
-GROUP = Group("blue", 1, (Instance("i-0aaaaaaaaaaaaaaaa", "InService", "eu-west-1a", IPv4Address("10.0.0.9")),), {"k": "v"})
+GROUP = Group(
+    "blue", 1, (Instance("i-0aaaaaaaaaaaaaaaa", "InService", "eu-west-1a", IPv4Address("10.0.0.9")),), {"k": "v"}
+)
 SERVER = RunningServer("site", "i-0aaaaaaaaaaaaaaaa", 7, "10.0.0.9", 80, False, False, 100, True, True, 3)
 WORKER = Worker((3, 2, 26), 1, 2, 50.0, 20.0, "stamp", {("site", SERVER.name): SERVER}, {}, 1)
 KNOWN = World(5.0, NODE, Groups({"blue": GROUP}, 5.0), WORKER, Unknown("no file"))
