@@ -28,8 +28,23 @@ class MasterCli:
         self._timeout = timeout
 
     def processes(self) -> Processes:
-        """The master, its worker and the workers of earlier loads. Raises ProxyUnavailable."""
-        return serverstate.processes(self.ask("show proc"))
+        """The master, its worker and the workers of earlier loads.
+
+        A connection that the master drops on its way to its next load is tried again.
+
+        Raises:
+            ProxyUnavailable: no usable answer for longer than a reload takes.
+        """
+        end = self._clock.monotonic() + _REFUSED_FOR
+        never = threading.Event()
+        while True:
+            try:
+                return serverstate.processes(self.ask("show proc"))
+            except ProxyUnavailable as error:
+                dropped = error.__cause__ is None or isinstance(error.__cause__, ConnectionError)
+                if not dropped or self._clock.monotonic() > end:
+                    raise
+            self._clock.wait(never, _AGAIN)
 
     def ask(self, command: str, *, timeout: float | None = None) -> str:
         """One command to the master (prefix ``@1`` for the worker), and its whole answer.
