@@ -68,5 +68,6 @@ def _in_memory(decision: Decision, world: World, instance: str) -> Iterator[str]
     if gone is not None:
         yield f"it was seen to terminate {world.at - gone:.0f} s ago, and does not come back"
     for key, missing in sorted(decision.memory.missing.items()):
-        if key.endswith(f"/{instance}"):
+        name = key.rpartition("/")[2]
+        if name == instance or name.startswith(f"{instance}-"):
             yield f"{key}: missing from {missing.reads} reads in a row, for {world.at - missing.since:.0f} s"

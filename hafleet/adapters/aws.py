@@ -1,0 +1,186 @@
+"""How hafleet speaks to AWS: clients with bounded waits, counted calls, and one translation of every failure.
+
+Endpoint and credentials come from where every AWS tool takes them: the environment, the profile, the instance role.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+
+from hafleet import __version__
+from hafleet.core.settings import Aws
+from hafleet.errors import AwsDenied, AwsThrottled, SourceUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_ec2 import EC2Client
+
+OnCall = Callable[[str, float, str], None]  # operation, seconds it took with its retries, "ok" or an error code
+
+_NO_CREDENTIALS = (
+    CredentialRetrievalError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+_THROTTLED = frozenset(
+    {"RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "TooManyRequestsException", "SlowDown"}
+)
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "SignatureDoesNotMatch"})
+_DENIED = _EXPIRED | frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "NotAuthorized",
+        "OptInRequired",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+    }
+)
+_NO_SUCH = "InvalidInstanceID.NotFound"
+_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
+_STARTED = "hafleet_started"  # key in botocore's request context
+
+
+class NoSuchInstances(SourceUnavailable):
+    """EC2 refused a whole question because it does not know ``ids``, which its message names."""
+
+    def __init__(self, what: str, *, where: str, ids: frozenset[str]) -> None:
+        self.ids = ids
+        super().__init__(what, where=where, fix="nothing: the others are asked for again")
+
+
+class Calls:
+    """Watches the calls of its clients: tells a hook of each, and remembers how far this clock is from AWS's."""
+
+    def __init__(self, on_call: OnCall) -> None:
+        self._on_call = on_call
+        self.skew: float | None = None  # seconds this host's clock is ahead of AWS; None before the first answer
+
+    def watch(self, client: "AutoScalingClient | EC2Client") -> None:
+        """Follow this client's calls."""
+        events = client.meta.events
+        events.register("before-call", self._before)
+        events.register("after-call", self._after)
+        events.register("after-call-error", self._failed)
+
+    def _before(self, context: dict[str, Any], **_: Any) -> None:  # botocore's event arguments
+        context[_STARTED] = time.monotonic()
+
+    def _after(self, model: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        self._tell(model.name, context, parsed.get("Error", {}).get("Code") or "ok")
+        date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        try:
+            self.skew = time.time() - parsedate_to_datetime(date).timestamp()
+        except (TypeError, ValueError):  # no date, or one that is none
+            pass
+
+    def _failed(self, exception: Exception, context: dict[str, Any], event_name: str, **_: Any) -> None:
+        self._tell(event_name.rpartition(".")[2], context, type(exception).__name__)
+
+    def _tell(self, operation: str, context: dict[str, Any], outcome: str) -> None:
+        self._on_call(operation, time.monotonic() - context.get(_STARTED, time.monotonic()), outcome)
+
+
+def autoscaling(settings: Aws, region: str, calls: Calls) -> "AutoScalingClient":
+    """A client of EC2 Auto Scaling. Raises SourceUnavailable when none can be made."""
+    with translated("autoscaling", region):
+        client = boto3.session.Session(region_name=region).client("autoscaling", config=_config(settings))
+    calls.watch(client)
+    return client
+
+
+def ec2(settings: Aws, region: str, calls: Calls) -> "EC2Client":
+    """A client of EC2. Raises SourceUnavailable when none can be made."""
+    with translated("ec2", region):
+        client = boto3.session.Session(region_name=region).client("ec2", config=_config(settings))
+    calls.watch(client)
+    return client
+
+
+def configured_region() -> str:
+    """The region that the environment or the profile names; "" when none does."""
+    with translated("session", "?"):
+        return boto3.session.Session().region_name or ""
+
+
+def _config(settings: Aws) -> Config:
+    """Bounded waits and attempts. One layer of retries only: the pass itself comes again by its timer."""
+    return Config(
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+        tcp_keepalive=True,
+        user_agent_extra=f"hafleet/{__version__}",
+    )
+
+
+@contextmanager
+def translated(call: str, region: str) -> Iterator[None]:
+    """Turn what the SDK raises into hafleet's errors.
+
+    Args:
+        call: IAM action of the call, such as ``ec2:DescribeInstances``, for the message and its remedy.
+        region: where it went.
+
+    Raises:
+        AwsDenied, AwsThrottled, NoSuchInstances, SourceUnavailable: instead of any error of boto3.
+    """
+    where = f"{call} in {region}"
+    try:
+        yield
+    except ClientError as error:
+        raise _from_answer(error, call, where) from error
+    except _NO_CREDENTIALS as error:
+        fix = "give the instance a role, or put credentials into the agent's environment"
+        raise AwsDenied(_line(str(error)), where=where, fix=fix) from error
+    except (BotoCoreError, ResponseParserError) as error:
+        fix = "check the route, the VPC endpoint and the region; HAProxy keeps what it has"
+        raise SourceUnavailable(_line(str(error)), where=where, fix=fix) from error
+
+
+def _from_answer(error: ClientError, call: str, where: str) -> SourceUnavailable:
+    """An error answer. Status and code are both looked at: a proxy or a denial may come without a code of its own."""
+    told = error.response.get("Error", {})
+    code = str(told.get("Code") or "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    message = str(told.get("Message") or "no message")
+    what = _line(f"{code or status}: {message}")
+    if code == _NO_SUCH:
+        return NoSuchInstances(what, where=where, ids=frozenset(_ID.findall(message)))
+    if code.startswith("Throttl") or code in _THROTTLED or status == 429:
+        return AwsThrottled(
+            what, where=where, fix="nothing now: it is tried again; if it lasts, run fewer agents or ask AWS"
+        )
+    if code in _EXPIRED:
+        return AwsDenied(what, where=where, fix="renew the credentials, and check this host's clock")
+    if code in _DENIED or status in {401, 403}:
+        return AwsDenied(what, where=where, fix=f"allow {call} to this node's role")
+    return SourceUnavailable(what, where=where, fix="nothing now: it is tried again; HAProxy keeps what it has")
+
+
+def _line(text: str) -> str:
+    """One line of at most 300 characters: answers may hold whole pages."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
