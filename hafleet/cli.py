@@ -1,50 +1,30 @@
 """The commands. Thin: each builds its parts, calls, and prints. The only place that prints and that chooses exit codes."""
 
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from hafleet import __version__
-from hafleet.errors import HafleetError, LockHeld, SettingsError
-
-DONE, FAILED, SETTINGS, HELD, PENDING, BUSY = 0, 1, 2, 3, 4, 75
-DEFAULT = Path("/etc/hafleet/hafleet.yaml")
-
-_EXITS = """\b
-Exit codes: 0 done, 1 failed, 2 settings, 3 held, 4 changes pending (plan only), 75 another agent holds the lock."""
-
-config_option = click.option(
-    "-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True,
-    envvar="HAFLEET_CONFIG", help="The settings file.",
-)  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-
-
-class LabLazily(click.Group):
-    """Adds ``lab`` and ``demo``, which come with the extra ``hafleet[lab]`` and are imported only when asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, by name."""
-        return sorted([*super().list_commands(ctx), "lab", "demo"])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command; the lab's are loaded here."""
-        if cmd_name not in {"lab", "demo"}:
-            return super().get_command(ctx, cmd_name)
-        try:
-            from hafleet.lab import commands
-        except ImportError as error:
-            raise click.ClickException(f"{cmd_name} needs the extra: pip install 'hafleet[lab]' ({error})") from error
-        return commands.demo if cmd_name == "demo" else commands.lab
+from hafleet.cli_frame import (
+    DONE,
+    EXITS,
+    FAILED,
+    HELD,
+    PENDING,
+    SETTINGS,
+    LabLazily,
+    config_option,
+    exits,
+    json_option,
+    show_json,
+    show_text,
+)
 
 
-@click.group(cls=LabLazily, epilog=_EXITS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LabLazily, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version")
 def main() -> None:
     """Keep this HAProxy node in step with its Auto Scaling groups, losing no request.
@@ -57,32 +37,6 @@ def main() -> None:
     """
 
 
-@contextmanager
-def _exits() -> Iterator[None]:
-    """Errors to exit codes: the one place of the commands."""
-    try:
-        yield
-    except SettingsError as error:
-        click.echo(error, err=True)
-        sys.exit(SETTINGS)
-    except LockHeld as error:
-        click.echo(error, err=True)
-        sys.exit(BUSY)
-    except HafleetError as error:
-        click.echo(error, err=True)
-        sys.exit(FAILED)
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=True).print(renderable)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
-
-
 @main.command()
 @config_option
 @json_option
@@ -93,12 +47,12 @@ def check(path: Path, as_json: bool) -> None:
     """
     from hafleet import checking
 
-    with _exits():
+    with exits():
         problems = checking.check(path)
     fatal = any(problem.fatal for problem in problems)
     if as_json:
         rows = [{"where": p.where, "what": p.what, "fix": p.fix, "fatal": p.fatal} for p in problems]
-        _print_json({"ok": not fatal, "problems": rows})
+        show_json({"ok": not fatal, "problems": rows})
     else:
         for problem in problems:
             click.echo(problem.render(), err=problem.fatal)
@@ -112,7 +66,7 @@ def schema() -> None:
     """Print the JSON Schema of the settings, for editors."""
     from hafleet import config
 
-    _print_json(config.json_schema())
+    show_json(config.json_schema())
 
 
 @main.command()
@@ -129,7 +83,7 @@ def render(path: Path, world_file: Path | None, version: str | None, maps_dir: P
     """Print haproxy.cfg as these settings want it. Changes nothing."""
     from hafleet import rendering
 
-    with _exits():
+    with exits():
         rendered = rendering.render(path, world_file, version)
         if maps_dir:
             rendering.write_maps(rendered, maps_dir)
@@ -143,12 +97,12 @@ def observe(path: Path, as_json: bool) -> None:
     """Print what is seen now: this node, its groups, the running HAProxy."""
     from hafleet import compose, rendering, show
 
-    with _exits():
+    with exits():
         world = compose.build(path).reconciler().observe()
         if as_json:
             click.echo(rendering.world_json(world))
         else:
-            _print(show.world(world))
+            show_text(show.world(world))
 
 
 @main.command()
@@ -158,11 +112,11 @@ def plan(path: Path, as_json: bool) -> None:
     """Print what a pass would change, and what the guard holds. Exit 0 nothing to do, 3 something held, 4 changes pending."""
     from hafleet import compose, show
 
-    with _exits():
+    with exits():
         reconciler = compose.build(path).reconciler()
         made = reconciler.plan(reconciler.observe())
     if as_json:
-        _print_json(
+        show_json(
             {
                 "changes": list(made.proxy.lines()) if made.pending else [],
                 "reload": list(made.proxy.reload),
@@ -171,7 +125,7 @@ def plan(path: Path, as_json: bool) -> None:
             }
         )
     else:
-        _print(show.plan(made))
+        show_text(show.plan(made))
     if made.wanted is None:
         sys.exit(FAILED)
     sys.exit(HELD if made.held else PENDING if made.pending else DONE)
@@ -186,7 +140,7 @@ def once(path: Path, as_json: bool, force: bool) -> None:
     from hafleet import compose, publish, show
     from hafleet.agent import Circumstances, keep_history, make_report
 
-    with _exits():
+    with exits():
         parts = compose.build(path)
         with parts.locks.one_pass():
             started = time.monotonic()
@@ -202,7 +156,7 @@ def once(path: Path, as_json: bool, force: bool) -> None:
     if as_json:
         click.echo(publish.to_json(report))
     else:
-        _print(show.outcome(done, made))
+        show_text(show.outcome(done, made))
     sys.exit(FAILED if report.errors else HELD if report.held else DONE)
 
 
@@ -217,7 +171,7 @@ def agent(path: Path, log_level: str, log_format: str) -> None:
     from hafleet import daemon, logs
 
     logs.set_up(log_level, log_format)
-    with _exits():
+    with exits():
         daemon.run(path)
 
 
@@ -235,10 +189,10 @@ def status(path: Path, as_json: bool, watch: bool) -> None:
         if as_json:
             click.echo(publish.to_json(report))
         else:
-            _print(show.status(report, time.time()))
+            show_text(show.status(report, time.time()))
         return FAILED if late or report.errors else DONE
 
-    with _exits():
+    with exits():
         settings = config.load(path).settings
         file = publish.status_path(settings.state_dir)
         code = once_more()
@@ -259,12 +213,12 @@ def explain(path: Path, as_json: bool, instance: str) -> None:
     from hafleet import compose
     from hafleet.core import explain as explaining
 
-    with _exits():
+    with exits():
         reconciler = compose.build(path).reconciler()
         made = reconciler.plan(reconciler.observe())
         lines = explaining.explain(made.decision, made.world, instance)
     if as_json:
-        _print_json({"instance": instance, "lines": list(lines)})
+        show_json({"instance": instance, "lines": list(lines)})
     else:
         for line in lines:
             click.echo(line)
@@ -294,10 +248,10 @@ def thaw(path: Path, as_json: bool) -> None:
 
 
 def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
-    with _exits():
+    with exits():
         lines = act()
     if as_json:
-        _print_json({"settings": str(path), "lines": lines})
+        show_json({"settings": str(path), "lines": lines})
     else:
         for line in lines:
             click.echo(line)
@@ -311,14 +265,12 @@ def doctor(path: Path, as_json: bool) -> None:
     from hafleet import doctor as doctoring
     from hafleet import show
 
-    with _exits():
+    with exits():
         findings = doctoring.examine(path)
     if as_json:
-        _print_json(
-            {"findings": [{"state": f.state, "about": f.about, "what": f.what, "fix": f.fix} for f in findings]}
-        )
+        show_json({"findings": [{"state": f.state, "about": f.about, "what": f.what, "fix": f.fix} for f in findings]})
     else:
-        _print(show.table(("", "about", "found", "do"), [(f.state, f.about, f.what, f.fix) for f in findings]))
+        show_text(show.table(("", "about", "found", "do"), [(f.state, f.about, f.what, f.fix) for f in findings]))
     sys.exit(FAILED if any(f.state == "fail" for f in findings) else DONE)
 
 

@@ -19,7 +19,7 @@ def test_a_reload_that_comes_alone_goes_at_once() -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"worker": replace(WORKER, master_uptime=9.0, uptime=9.0)}, "cold_start"),
+        ({"worker": replace(WORKER, master_uptime=9.0)}, "cold_start"),
         ({"worker": replace(WORKER, uptime=3.0)}, "min_interval"),
         ({"worker": replace(WORKER, old_workers=5)}, "old_workers"),
         ({"memory": Memory(reload_failures=1, reload_failed_at=9_995.0)}, "reload_failing"),

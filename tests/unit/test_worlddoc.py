@@ -55,5 +55,5 @@ def test_a_bad_document_says_where(tmp_path: Path, text: str, words: str) -> Non
 def test_versions() -> None:
     assert parse_version("3.0") == (3, 0, 0)
     assert parse_version("2.6.12") == (2, 6, 12)
-    with pytest.raises(HafleetError, match="'next' is not an HAProxy version; write it as 3.0.11"):
+    with pytest.raises(HafleetError, match=r"'next' is not an HAProxy version; write it as 3\.0\.11"):
         parse_version("next")

@@ -1,0 +1,69 @@
+"""What all commands share: exit codes, options, printing, and the lab's commands loaded only when asked for."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from hafleet.errors import HafleetError, LockHeld, SettingsError
+
+DONE, FAILED, SETTINGS, HELD, PENDING, BUSY = 0, 1, 2, 3, 4, 75
+DEFAULT = Path("/etc/hafleet/hafleet.yaml")
+
+EXITS = """\b
+Exit codes: 0 done, 1 failed, 2 settings, 3 held, 4 changes pending (plan only), 75 another agent holds the lock."""
+
+config_option = click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True,
+    envvar="HAFLEET_CONFIG", help="The settings file.",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+class LabLazily(click.Group):
+    """Adds ``lab`` and ``demo``, which come with the extra ``hafleet[lab]`` and are imported only when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, by name."""
+        return sorted([*super().list_commands(ctx), "lab", "demo"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command; the lab's are loaded here."""
+        if cmd_name not in {"lab", "demo"}:
+            return super().get_command(ctx, cmd_name)
+        try:
+            from hafleet.lab import commands
+        except ImportError as error:
+            raise click.ClickException(f"{cmd_name} needs the extra: pip install 'hafleet[lab]' ({error})") from error
+        return commands.demo if cmd_name == "demo" else commands.lab
+
+
+@contextmanager
+def exits() -> Iterator[None]:
+    """Errors to exit codes: the one place of the commands."""
+    try:
+        yield
+    except SettingsError as error:
+        click.echo(error, err=True)
+        sys.exit(SETTINGS)
+    except LockHeld as error:
+        click.echo(error, err=True)
+        sys.exit(BUSY)
+    except HafleetError as error:
+        click.echo(error, err=True)
+        sys.exit(FAILED)
+
+
+def show_text(renderable: object) -> None:
+    """Print text or a rich renderable; colours only on a terminal."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(renderable)
+
+
+def show_json(value: object) -> None:
+    """Print JSON for machines."""
+    click.echo(json.dumps(value, indent=2, default=str))
