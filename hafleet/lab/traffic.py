@@ -88,6 +88,8 @@ class Traffic:
                 self._process.kill()
                 self._process.wait()
         self._reader.join(5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         self._processes.forget(self._process)
         return self._last
 
