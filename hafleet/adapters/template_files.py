@@ -1,5 +1,6 @@
 """Where templates lie: a file in the user's folder replaces the shipped one of the same name, each on its own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from jinja2 import BaseLoader, Environment, TemplateNotFound
 from jinja2.loaders import split_template_path
 
 from hafleet.errors import TemplateError
+
+FolderState = frozenset[tuple[str, int, int, int]]  # (path, mtime in ns, size, inode) of every file
 
 SHIPPED = "shipped/"  # prefix that names a shipped template, even where the user's folder replaces it
 
@@ -48,6 +51,19 @@ class TemplateFolders(BaseLoader):
         """True for a file inside the folders."""
         return any(Path(filename).is_relative_to(folder) for folder in self.paths)
 
+    def state(self) -> FolderState:
+        """What changes whenever a file of the folders does, or comes or goes."""
+        found: set[tuple[str, int, int, int]] = set()
+        for folder in self.paths:
+            for parent, _, names in os.walk(folder):
+                for name in names:
+                    path = os.path.join(parent, name)
+                    try:
+                        found.add((path, *_stamp(os.stat(path))))
+                    except OSError:
+                        continue  # gone since it was listed
+        return frozenset(found)
+
     def _find(self, template: str) -> tuple[Path | None, tuple[int, int, int]]:
         """The file of this template, and what changes when the file does."""
         parts = split_template_path(template.removeprefix(SHIPPED))
@@ -57,5 +73,9 @@ class TemplateFolders(BaseLoader):
                 found = path.stat()
             except OSError:
                 continue
-            return path, (found.st_mtime_ns, found.st_size, found.st_ino)
+            return path, _stamp(found)
         return None, (0, 0, 0)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -19,10 +19,10 @@ The four domain maps always exist, be it with their stamp alone: a first domain 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from hafleet.core.mapplan import STAMP_KEY  # under .invalid, which is reserved: no real host has this name
 from hafleet.core.settings import Backend, Frontend, Mode, Route, Settings
 from hafleet.errors import Problem, SettingsError
 
-STAMP_KEY = "hafleet-stamp.invalid"  # .invalid is reserved: no real host has this name
 HOSTS = "hosts.map"
 HOSTS_WILD = "hosts-wild.map"
 SNI = "sni.map"
@@ -69,16 +69,6 @@ def map_text(entries: Mapping[str, str]) -> str:
     """A map file: the stamp, then the entries sorted by key."""
     body = "".join(f"{key} {value}\n" for key, value in sorted(entries.items()))
     return f"{STAMP_KEY} {sha256(body.encode()).hexdigest()}\n{body}"
-
-
-def map_entries(text: str) -> dict[str, str]:
-    """The entries of a map file, without its stamp. Of a repeated key the first counts, as in HAProxy."""
-    entries: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.strip().partition(" ")
-        if key and not key.startswith("#") and key != STAMP_KEY:
-            entries.setdefault(key, value.strip())
-    return entries
 
 
 def _domains(backends: Iterable[Backend], problems: list[Problem]) -> dict[str, str]:
