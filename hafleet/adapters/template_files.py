@@ -55,13 +55,11 @@ class TemplateFolders(BaseLoader):
         """What changes whenever a file of the folders does, or comes or goes."""
         found: set[tuple[str, int, int, int]] = set()
         for folder in self.paths:
-            for parent, _, names in os.walk(folder):
-                for name in names:
-                    path = os.path.join(parent, name)
-                    try:
-                        found.add((path, *_stamp(os.stat(path))))
-                    except OSError:
-                        continue  # gone since it was listed
+            for path in folder.rglob("*"):
+                try:
+                    found.add((str(path), *_stamp(path.stat())))
+                except OSError:
+                    continue  # gone since it was listed, or a link to nothing
         return frozenset(found)
 
     def _find(self, template: str) -> tuple[Path | None, tuple[int, int, int]]:

@@ -28,6 +28,7 @@ from hafleet.errors import HafleetError, TemplateError
 
 MAIN = "haproxy.cfg.j2"
 
+_PACKAGE = Path(__file__).resolve().parent.parent
 _VARIABLES = tuple(field.name for field in fields(Context))
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # What these return counts as text of the template, and so would carry a value's line breaks past the guard.
@@ -114,7 +115,7 @@ class _Rendering:
     rendered: Rendered
 
 
-def shipped_templates(package: Path = Path(__file__).resolve().parent.parent) -> Path:
+def shipped_templates(package: Path = _PACKAGE) -> Path:
     """The folder of the shipped templates: in the package when installed, beside it in a checkout.
 
     Raises:
