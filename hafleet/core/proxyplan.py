@@ -81,11 +81,11 @@ def plan(installed: Installed, wanted: Rendered, worker: Worker | Unknown, featu
     if isinstance(worker, Unknown):
         return ProxyPlan(write=write)
     new = parse(wanted.text)
-    old = parse(installed.text) if installed.text is not None else None
-    if old is not None and old.structure != worker.stamp:
-        old = None  # the disk does not say what runs
+    found = parse(installed.text) if installed.text is not None else None
+    # The disk says what runs only where it is of the structure that the worker shows.
+    old = found if found is not None and found.structure == worker.stamp else None
     servers = _Servers(old, new, worker, features)
-    reasons = (*_structure_reasons(old, new, worker), *servers.reasons)
+    reasons = (*_structure_reasons(found, new, worker), *servers.reasons)
     return ProxyPlan(
         commands=(*servers.commands(), *_map_commands(installed, wanted, worker, servers)),
         write=write,
@@ -95,14 +95,18 @@ def plan(installed: Installed, wanted: Rendered, worker: Worker | Unknown, featu
     )
 
 
-def _structure_reasons(old: ConfigText | None, new: ConfigText, worker: Worker) -> tuple[str, ...]:
+def _structure_reasons(found: ConfigText | None, new: ConfigText, worker: Worker) -> tuple[str, ...]:
+    if found is not None and found.stamp != found.structure:
+        # Somebody may have loaded it: then the worker shows a stamp that is not its own. It stands in an edited file, and
+        # before 3.2 the master hands its environment, with the last good stamp, to whatever it loads.
+        return ("the installed file is not as hafleet wrote it",)
     if new.structure == worker.stamp:
         return ()
     if not worker.stamp:
         return ("the running configuration is not known to be hafleet's",)
     if worker.stamp == UNFINISHED:
         return ("an earlier reload was broken off",)
-    if old is None:
+    if found is None or found.structure != worker.stamp:
         return ("the running structure is neither the installed nor the wanted one",)
     return ("the structure changed",)
 

@@ -15,6 +15,7 @@ from hafleet.errors import ConfigRejected, StoreError
 _TIMEOUT = 120.0  # seconds; 2.6 checks 10,000 servers of one backend in 2
 _PLACE = re.compile(r"\[([^\[\]]*):(\d+)\]")
 _NOISE = re.compile(r"^\[(?:ALERT|WARNING)\]\s+\(\d+\) : ", re.MULTILINE)
+_SUMMARIES = ("Error(s) found", "Fatal errors", "Some warnings were found")
 _WORDS = 600  # characters of HAProxy's words that go into a message
 
 
@@ -97,7 +98,7 @@ class Checker:
     def _rejected(self, said: str, text: str) -> ConfigRejected:
         """The first complaint, with its place, and the line it is about."""
         complaints = [line for line in said.split("\n") if line.startswith(("[ALERT]", "[WARNING]"))]
-        alerts = [line for line in complaints if "Error(s) found" not in line and "Fatal errors" not in line]
+        alerts = [line for line in complaints if not any(summary in line for summary in _SUMMARIES)]
         words = _NOISE.sub("", "\n".join(alerts[:3]) or said).replace("\n", "; ")
         words = words.replace(f"{self._maps}/", f"{self._disk.maps}/")
         place = _PLACE.search(words)
