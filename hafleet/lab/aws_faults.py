@@ -1,6 +1,6 @@
 """Faults in front of the local AWS, and counters of its calls: a WSGI layer around moto.
 
-A rule says which calls it hits (service, operation, rate, count) and what happens to them:
+A rule says which calls it hits (service, operation, caller, rate, count) and what happens to them:
 
     throttle        the service's own throttling error
     5xx             the service's own internal error
@@ -43,11 +43,12 @@ HISTORY = 40  # answers kept per distinct call, for "stale"
 
 @dataclass(slots=True)
 class Rule:
-    """One fault. Empty service or operation: all of them; ``count`` None: until it is cleared."""
+    """One fault. Empty service, operation or caller (access key): all of them; ``count`` None: until it is cleared."""
 
     kind: str
     service: str = ""
     operation: str = ""
+    caller: str = ""
     rate: float = 1.0
     count: int | None = None
     seconds: float | None = None
@@ -62,6 +63,11 @@ class Rule:
         if not 0 < self.rate <= 1:
             raise ValueError(f"rate is {self.rate}; it is the share of calls to hit, more than 0 and at most 1")
 
+    def fits(self, call: "Call") -> bool:
+        """True when the rule is about such calls."""
+        wanted = ((self.service, call.service), (self.operation, call.operation), (self.caller, call.caller))
+        return all(mine in ("", theirs) for mine, theirs in wanted)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -70,6 +76,7 @@ class Call:
     service: str
     operation: str
     form: tuple[tuple[str, str], ...]
+    caller: str = ""  # access key
 
     @property
     def name(self) -> str:
@@ -115,8 +122,7 @@ class Faults:
         with self._lock:
             self.calls[call.name] += 1
             for rule in self.rules:
-                wanted = rule.service in ("", call.service) and rule.operation in ("", call.operation)
-                if wanted and rule.count != 0 and self._random.random() < rule.rate:
+                if rule.fits(call) and rule.count != 0 and self._random.random() < rule.rate:
                     if rule.count is not None:
                         rule.count -= 1
                     self.hits[call.name] += 1
@@ -216,7 +222,7 @@ def read_call(environ: dict[str, Any], body: bytes) -> Call:
     simple = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     form = tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)) if simple else ()
     target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-    return Call(service, dict(form).get("Action", target), form)
+    return Call(service, dict(form).get("Action", target), form, scope[0])
 
 
 def _hang_up(environ: dict[str, Any]) -> NoReturn:
@@ -239,5 +245,5 @@ def parse_rule(text: bytes) -> Rule:
         return Rule(**data)
     except TypeError as error:
         raise ValueError(
-            f"a fault needs kind, and may have service, operation, rate, count, seconds, size, age: {error}"
+            f"a fault needs kind, and may have service, operation, caller, rate, count, seconds, size, age: {error}"
         ) from error

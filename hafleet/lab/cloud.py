@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
 REGION = "eu-west-1"
+NODES = "node"  # access key of the agents, so that a fault can hit them alone
 ZONES = (f"{REGION}a", f"{REGION}b")
 PORT = 5600
 CREDENTIALS = {
@@ -125,6 +126,10 @@ class Cloud:
     def calls(self) -> dict[str, int]:
         """Calls so far, by service.Operation."""
         return dict(self.control("GET", "calls")["calls"])
+
+    def faulted(self) -> int:
+        """Calls so far that a fault has hit."""
+        return int(sum(self.control("GET", "calls")["faulted"].values()))
 
     def _answers(self) -> bool:
         if self.process.poll() is not None:

@@ -1,6 +1,8 @@
 """``hafleet demo``: a local fleet follows its Auto Scaling groups under steady traffic, while the story unfolds."""
 
 import json
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ class Result:
     """One chapter, measured."""
 
     name: str
-    converged_s: float | None  # from the change until every node followed; None when it did not
+    converged_s: float | None  # from the change until every node followed, slowest change; None when one did not
     reloads: int
     requests: int
     failed: int
@@ -44,6 +46,22 @@ class Result:
         }
 
 
+class Clock:
+    """Measures how long the fleet took to follow; the slowest, where a chapter makes several changes."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.seconds: float | None = None
+
+    def restart(self) -> None:
+        """The change happens now."""
+        self._began = time.monotonic()
+
+    def stop(self) -> None:
+        """The fleet has followed."""
+        self.seconds = max(self.seconds or 0.0, round(time.monotonic() - self._began, 2))
+
+
 def run_demo(
     *, json_output: bool, binary: str = "haproxy", rate: float = RATE, progress: Progress | None = None
 ) -> int:
@@ -58,6 +76,11 @@ def run_demo(
     Returns:
         The exit code: 0, or 1 when a chapter failed or a request was lost.
     """
+    if shutil.which(binary) is None:
+        print(
+            f"hafleet demo: there is no {binary} on this machine; install it: apt-get install haproxy", file=sys.stderr
+        )
+        return 1
     shown = progress or Progress.on_terminal(to_stderr=json_output)
     with shown:
         try:
@@ -96,9 +119,8 @@ def _play(shown: Progress, binary: str, rate: float) -> list[Result]:
 
 def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> Result:
     shown.begin(chapter.name)
-    before, reloads, began = traffic.count(), lab.reloads(), time.monotonic()
-    moments: list[float] = []
-    stage = Stage(lab, traffic, shown.say, lambda: moments.append(time.monotonic() - began))
+    before, reloads, clock = traffic.count(), lab.reloads(), Clock()
+    stage = Stage(lab, traffic, shown.say, clock.restart, clock.stop)
     note = trouble = ""
     try:
         note = chapter.play(stage)
@@ -108,7 +130,6 @@ def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> R
     count = traffic.count().since(before)
     if count.errors:
         note = f"{note}; lost: {', '.join(f'{n} x {why}' for why, n in list(count.errors.items())[:3])}"
-    converged = round(moments[-1], 2) if moments else None
-    result = Result(chapter.name, converged, lab.reloads() - reloads, count.sent, count.failed, note, trouble)
+    result = Result(chapter.name, clock.seconds, lab.reloads() - reloads, count.sent, count.failed, note, trouble)
     shown.end(result.good, result.trouble or result.note)
     return result

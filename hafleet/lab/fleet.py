@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hafleet.lab.cloud import REGION, Cloud, Machine
+from hafleet.lab.cloud import NODES, REGION, Cloud, Machine
 from hafleet.lab.imds import Identity
 from hafleet.lab.network import claim
 from hafleet.lab.node import Node
@@ -213,7 +213,8 @@ class Lab:
         identity = Identity(machine.id, machine.address, machine.zone, REGION, machine.group, machine.tags)
         node = Node(self.folder / f"n{machine.id[-8:]}", identity, self.processes, self.binary)
         node.write_settings(self.plan.settings(node))
-        node.start({**self.cloud.environment, **self.environment} if self.agents else None)
+        keys = {"AWS_ACCESS_KEY_ID": NODES}
+        node.start({**self.cloud.environment, **keys, **self.environment} if self.agents else None)
         return node
 
     def _end_follower(self, follower: threading.Thread) -> None:

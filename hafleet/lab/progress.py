@@ -1,6 +1,5 @@
 """What the demo shows while it runs: a live table on a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -9,6 +8,9 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+PLAIN_WIDTH = 132  # columns where there is no terminal to ask
+NOTE = 90  # characters of a note in the summary
 
 Row = tuple[str, float | None, int, int, int, str]
 
@@ -23,8 +25,10 @@ class Progress:
     @staticmethod
     def on_terminal(*, to_stderr: bool) -> "Progress":
         """A live table on a terminal, plain lines otherwise."""
-        console = Console(stderr=to_stderr, highlight=False, file=None if sys.stdout else sys.stderr)
-        return LiveProgress(console) if console.is_terminal else Progress(console)
+        console = Console(stderr=to_stderr, highlight=False)
+        if console.is_terminal:
+            return LiveProgress(console)
+        return Progress(Console(stderr=to_stderr, highlight=False, width=PLAIN_WIDTH))
 
     def __enter__(self) -> Self:
         """Start to show."""
@@ -57,7 +61,7 @@ class Progress:
         for name, converged, reloads, requests, failed, note in rows:
             time_text = "-" if converged is None else f"{converged:.2f} s"
             style = "red" if failed or converged is None else None
-            table.add_row(name, time_text, str(reloads), str(requests), str(failed), note, style=style)
+            table.add_row(name, time_text, str(reloads), str(requests), str(failed), _short(note), style=style)
         total = sum(row[4] for row in rows)
         table.add_section()
         table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)), str(total), "")
@@ -114,3 +118,7 @@ class LiveProgress(Progress):
         elif self._note:
             table.add_row("", "", self._note)
         return table
+
+
+def _short(note: str) -> str:
+    return note if len(note) <= NOTE else note[: NOTE - 3] + "..."

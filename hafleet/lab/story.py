@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
 from hafleet.lab.node import HTTP_PORT, Node
 from hafleet.lab.plan import STICKY_HEADER
@@ -40,7 +41,8 @@ class Stage:
     lab: Lab
     traffic: Traffic
     say: Callable[[str], None]
-    converged: Callable[[], None]  # to be called at the moment the fleet has followed
+    restart_clock: Callable[[], None]  # the change that the fleet has to follow happens now
+    converged: Callable[[], None]  # the fleet has followed
 
     def follow(self) -> None:
         """Wait until every node serves exactly what it should, and stop the chapter's clock."""
@@ -94,32 +96,31 @@ def blue_green(stage: Stage) -> str:
     stage.in_service("shop-green", 3)
     seen = []
     for green in (10, 50, 100):
+        stage.restart_clock()
         stage.lab.plan.set_weight("shop", "shop-blue", 100 - green)
         stage.lab.set_weight("shop", "shop-green", green)
-        stage.lab.wait_converged(SETTLE)
-        share = _green_share(stage, green / 100)
+        stage.lab.wait_until(lambda green=green: _has_share(stage, green / 100), SETTLE, f"{green} % for green")  # type: ignore[misc]
+        stage.follow()
+        before = stage.traffic.count()
+        time.sleep(1)
+        groups = stage.traffic.count().since(before).groups
+        share = groups.get("shop-green", 0) / max(1, sum(groups.values()))
+        if abs(share - green / 100) > 0.1:
+            raise StoryError(f"green should get {green} % of the traffic and gets {share:.0%}")
         seen.append(f"{green} % wanted, {share:.0%} seen")
-    stage.converged()
     return "; ".join(seen)
 
 
-def _green_share(stage: Stage, wanted: float) -> float:
-    """The share that green gets, once it is within ten points of what is wanted."""
-    share = 0.0
-
-    def near() -> bool:
-        nonlocal share
-        before = stage.traffic.count()
-        time.sleep(0.6)
-        groups = stage.traffic.count().since(before).groups
-        share = groups.get("shop-green", 0) / max(1, sum(groups.values()))
-        return abs(share - wanted) <= 0.1
-
-    try:
-        stage.lab.wait_until(near, SETTLE, "the weights to show")
-    except TimeoutError as error:
-        raise StoryError(f"green should get {wanted:.0%} of the traffic and gets {share:.0%}") from error
-    return share
+def _has_share(stage: Stage, wanted: float) -> bool:
+    """True when the weights in every worker give green this share."""
+    green = {machine.id for machine in stage.lab.members("shop-green")}
+    for node in stage.lab.nodes:
+        rows = [row for row in node.servers() if row.backend == "shop" and row.in_rotation]
+        total = sum(row.weight for row in rows)
+        part = sum(row.weight for row in rows if row.name in green)
+        if not total or abs(part / total - wanted) > 0.03:
+            return False
+    return True
 
 
 def rolling_replace(stage: Stage) -> str:
@@ -127,10 +128,10 @@ def rolling_replace(stage: Stage) -> str:
     old = {machine.id for machine in stage.lab.members("shop-green")}
     for number, name in enumerate(sorted(old), start=1):
         stage.say(f"replacing {name} ({number} of {len(old)})")
+        stage.restart_clock()
         stage.lab.terminate(name)
         stage.in_service("shop-green", len(old))
-        stage.lab.wait_converged(SETTLE)
-    stage.converged()
+        stage.follow()
     stage.gone("shop-green", len(old))
     left = old & {machine.id for machine in stage.lab.members("shop-green", in_service=False)}
     if left:
@@ -179,35 +180,47 @@ def broken_template(stage: Stage) -> str:
 
 
 def aws_unreachable(stage: Stage) -> str:
-    """No AWS: nothing changes."""
-    return _hold(stage, "unreachable", service="")
+    """No AWS for the nodes, while a group grows: nothing changes, and afterwards they catch up."""
+    stage.lab.cloud.fault("unreachable", caller=NODES)
+    stage.lab.scale("shop-green", 4)
+    stage.in_service("shop-green", 4)
+    return _hold(stage, stage.texts())
 
 
 def page_lost(stage: Stage) -> str:
     """The second page of every answer fails: the whole read is discarded."""
-    return _hold(stage, "partial_page", service="autoscaling")
+    texts = stage.texts()
+    stage.lab.cloud.fault("partial_page", service="autoscaling", caller=NODES)
+    return _hold(stage, texts)
 
 
 def half_missing(stage: Stage) -> str:
     """Every second instance is missing from the answer, without a word why."""
-    return _hold(stage, "half", service="autoscaling")
+    texts = stage.texts()
+    stage.lab.cloud.fault("half", service="autoscaling", caller=NODES)
+    return _hold(stage, texts)
 
 
-def _hold(stage: Stage, kind: str, service: str) -> str:
-    texts, reloads = stage.texts(), stage.lab.reloads()
+def _hold(stage: Stage, texts: dict[str, bytes]) -> str:
+    """Watch that nothing changes while a fault is in force; end it, and time how the nodes catch up."""
+    cloud, reloads = stage.lab.cloud, stage.lab.reloads()
+    hits = cloud.faulted()
     rotation = [node.in_rotation("shop") for node in stage.lab.nodes]
-    stage.lab.cloud.fault(kind, service=service)
     try:
         until = time.monotonic() + WATCH
         while time.monotonic() < until:
             time.sleep(0.25)
             _unchanged(stage, texts, reloads)
         if [node.in_rotation("shop") for node in stage.lab.nodes] != rotation:
-            raise StoryError(f"servers left rotation during {kind}")
+            raise StoryError("servers entered or left rotation during the fault")
+        hits = cloud.faulted() - hits
     finally:
-        stage.lab.cloud.heal()
+        cloud.heal()
+    if hits == 0:
+        raise StoryError("the fault hit no call, so this shows nothing")
+    stage.restart_clock()
     stage.follow()
-    return f"{WATCH:g} s: configuration byte-identical, 0 reloads"
+    return f"{WATCH:g} s and {hits} bad answers: configuration byte-identical, 0 reloads"
 
 
 def _unchanged(stage: Stage, texts: dict[str, bytes], reloads: int) -> None:
@@ -224,11 +237,11 @@ def agent_killed(stage: Stage) -> str:
         raise StoryError("this lab runs no agents")
     starts = agent.starts
     agent.kill()
-    stage.lab.scale("shop-green", 4)
-    stage.in_service("shop-green", 4)
+    stage.lab.scale("shop-green", 3)
     stage.lab.wait_until(lambda: agent.starts > starts, SETTLE, "the agent to be started again")
     stage.follow()
-    return "the new agent found the server it had missed"
+    stage.gone("shop-green", 3)
+    return "the new agent drained the server that left meanwhile"
 
 
 def node_restart(stage: Stage) -> str:
