@@ -103,7 +103,6 @@ def _frontend(frontend: Frontend, settings: Settings) -> FrontendContext:
         mode=frontend.mode,
         bind=" ".join(words),
         route_by=settings.frontend_route(frontend),
-        terminates_tls=frontend.tls is not None,
         forwarded_for=frontend.forwarded_for and frontend.mode == "http",
         default_backend=frontend.default_backend,
         paths=_inside(settings.haproxy.maps_dir, maps.paths_file(frontend)) if frontend.routes else None,

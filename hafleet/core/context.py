@@ -47,7 +47,6 @@ class FrontendContext:
     mode: Mode
     bind: str  # address and all options: ":443 ssl crt /etc/ssl/site.pem alpn h2,http/1.1"
     route_by: RouteBy
-    terminates_tls: bool
     forwarded_for: bool
     default_backend: str | None
     paths: str | None  # path of the map file of its routes; None without routes

@@ -248,7 +248,6 @@ def test_binds(fields: dict[str, object], bind: str) -> None:
     settings = make_settings(frontends=[{"name": "web", "bind": ":80", **fields}])
     (found,) = context(settings).frontends
     assert found.bind == bind
-    assert found.terminates_tls is ("tls" in fields)
     assert found.forwarded_for is (fields.get("mode") != "tcp")
 
 
