@@ -98,13 +98,12 @@ def _first_hand(error: ValidationError) -> list[ErrorDetails]:
 
 def _refusals(document: Document, errors: list[ErrorDetails]) -> list[tuple[Fault, bool]]:
     """One fault per refused place, in words."""
-    faults: dict[Place, Fault] = {}
+    faults = []
     for error in errors:
         standing, line = document.place(error["loc"])
         path = error["loc"] if error["type"] == "missing" else standing
-        if path not in faults:
-            faults[path] = Fault(line, *describe(error, path, stands=path == standing))
-    return [(fault, True) for fault in faults.values()]
+        faults.append((Fault(line, *describe(error, path, stands=path == standing)), True))
+    return faults
 
 
 def _rules_of_the_rest(document: Document, errors: list[ErrorDetails]) -> list[tuple[Fault, bool]]:
