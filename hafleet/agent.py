@@ -68,34 +68,32 @@ class Agent:
         self._failures = 0  # passes in a row that could not read the groups
 
     def run(self, locks: Locks, passes: int | None = None) -> None:
-        """Run until SIGTERM or SIGINT (or ``passes`` passes).
+        """Run until SIGTERM or SIGINT (or ``passes`` passes). The caller holds the agent's lock.
 
         Raises:
             SettingsError: the settings are unusable at the start; later ones are reported and the old ones stay.
-            LockHeld: another agent lives on this node.
         """
         assembly = self._workshop.assemble()
         for number, reason in ((signal.SIGTERM, ""), (signal.SIGINT, ""), (signal.SIGHUP, "SIGHUP")):
             signal.signal(number, self._hear(reason))
-        with locks.agent():
-            watch = self._workshop.watch(assembly.watch_paths)
-            wake: tuple[str, ...] = ("start",)
-            done = 0
-            try:
-                while not self._stopping and done != passes:
-                    fresh = self._current(assembly)
-                    if fresh.watch_paths != assembly.watch_paths:
-                        watch.stop()
-                        watch = self._workshop.watch(fresh.watch_paths)
-                    assembly = fresh
-                    self._publish(self._guarded_pass(assembly, wake, locks))
-                    done += 1
-                    self._notifier.tell("READY=1", f"STATUS=pass {done} done")
-                    if done != passes:
-                        wake = self._sleep(assembly.settings)
-            finally:
-                watch.stop()
-                self._notifier.tell("STOPPING=1")
+        watch = self._workshop.watch(assembly.watch_paths)
+        wake: tuple[str, ...] = ("start",)
+        done = 0
+        try:
+            while not self._stopping and done != passes:
+                fresh = self._current(assembly)
+                if fresh.watch_paths != assembly.watch_paths:
+                    watch.stop()
+                    watch = self._workshop.watch(fresh.watch_paths)
+                assembly = fresh
+                self._publish(self._guarded_pass(assembly, wake, locks))
+                done += 1
+                self._notifier.tell("READY=1", f"STATUS=pass {done} done")
+                if done != passes:
+                    wake = self._sleep(assembly.settings)
+        finally:
+            watch.stop()
+            self._notifier.tell("STOPPING=1")
 
     def _hear(self, reason: str) -> Callable[[int, FrameType | None], None]:
         def handler(_signal: int, _frame: FrameType | None) -> None:

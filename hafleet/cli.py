@@ -113,8 +113,7 @@ def plan(path: Path, as_json: bool) -> None:
     from hafleet import compose, show
 
     with exits():
-        reconciler = compose.build(path).reconciler()
-        made = reconciler.plan(reconciler.observe())
+        made = compose.build(path).plan()
     if as_json:
         show_json(
             {
@@ -214,13 +213,12 @@ def explain(path: Path, as_json: bool, instance: str) -> None:
     from hafleet.core import explain as explaining
 
     with exits():
-        reconciler = compose.build(path).reconciler()
-        made = reconciler.plan(reconciler.observe())
+        made = compose.build(path).plan()
         lines = explaining.explain(made.decision, made.world, instance)
     if as_json:
         show_json({"instance": instance, "lines": list(lines)})
     else:
-        for line in lines:
+        for line in lines or (f"nothing is known of {instance}: no group, backend or memory of this node names it",):
             click.echo(line)
     sys.exit(DONE if lines else FAILED)
 

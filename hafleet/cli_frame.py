@@ -61,7 +61,8 @@ def show_text(renderable: object) -> None:
     """Print text or a rich renderable; colours only on a terminal."""
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=True).print(renderable)
+    wide = None if sys.stdout.isatty() else 400  # a pipe has no width: never fold what a script reads
+    Console(highlight=False, soft_wrap=True, width=wide).print(renderable)
 
 
 def show_json(value: object) -> None:

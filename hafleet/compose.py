@@ -19,7 +19,7 @@ from hafleet.agent import Assembly
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
 from hafleet.ports import NodeMetadata
-from hafleet.reconcile import Ports, Reconciler
+from hafleet.reconcile import Plan, Ports, Reconciler
 
 OnCall = Callable[[str, float, str], None]
 
@@ -48,6 +48,16 @@ class Parts:
     def reconciler(self) -> Reconciler:
         """The pass over these parts."""
         return Reconciler(self.settings, self.ports)
+
+    def plan(self) -> Plan:
+        """What a pass would do now; applies nothing. Waits for a pass that runs: the two would see each other half-done.
+
+        Raises:
+            LockHeld: a pass has been running for too long.
+        """
+        with self.locks.one_pass():
+            reconciler = self.reconciler()
+            return reconciler.plan(reconciler.observe())
 
 
 class NodeIdentity:

@@ -34,7 +34,9 @@ def run(path: Path) -> None:
     workshop = compose.AgentWorkshop(path, wakeups, metrics.called)
     publish = Publisher(metrics, status_path(settings.state_dir), log)
     agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
-    metrics.listen(settings.status.listen)
-    log.info("agent starts", settings=str(path), fleet=settings.fleet, pid=os.getpid())
-    agent.run(NodeLocks(Path(settings.state_dir)))
+    locks = NodeLocks(Path(settings.state_dir))
+    with locks.agent():
+        metrics.listen(settings.status.listen)
+        log.info("agent starts", settings=str(path), fleet=settings.fleet, pid=os.getpid())
+        agent.run(locks)
     log.info("agent stops; HAProxy keeps serving")

@@ -13,6 +13,7 @@ from hafleet.core import membership, proxyplan
 from hafleet.core.features import features
 from hafleet.core.model import Node
 from hafleet.errors import HafleetError
+from hafleet.show import short
 
 State = Literal["ok", "warn", "fail"]
 _OPEN_FILES = 4096  # below this HAProxy's default maxconn is small
@@ -101,7 +102,7 @@ def _sockets(parts: compose.Parts) -> Iterator[Finding]:
 
     def worker() -> str:
         seen = parts.proxy.observe(proxyplan.MAP_NAMES)
-        ours = f"structure {seen.stamp}" if seen.stamp else "not loaded from hafleet's file yet"
+        ours = f"structure {short(seen.stamp)}" if seen.stamp else "not loaded from hafleet's file yet"
         return f"pid {seen.pid}, {len(seen.servers)} servers, {ours}"
 
     yield _tried("haproxy answers", worker)

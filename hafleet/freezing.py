@@ -8,6 +8,7 @@ from hafleet import compose
 from hafleet.adapters.history import Kept
 from hafleet.core.proxyplan import parse
 from hafleet.errors import HafleetError, StoreError
+from hafleet.show import short
 
 
 def kept(path: Path) -> list[str]:
@@ -17,7 +18,7 @@ def kept(path: Path) -> list[str]:
 
 def _line(number: int, entry: Kept) -> str:
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
-    return f"{number}  {moment}  structure {entry.structure}"
+    return f"{number}  {moment}  structure {short(entry.structure)}"
 
 
 def rollback(path: Path, number: int) -> list[str]:
@@ -37,7 +38,7 @@ def rollback(path: Path, number: int) -> list[str]:
         )
     entry = entries[number]
     earlier = parts.history.load(entry)
-    reason = f"rollback to structure {entry.structure} at {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    reason = f"rollback to structure {short(entry.structure)} at {time.strftime('%Y-%m-%d %H:%M:%S')}"
     with parts.locks.one_pass():
         reconciler = parts.reconciler()
         done = reconciler.put_back(earlier, reason)
@@ -46,7 +47,7 @@ def rollback(path: Path, number: int) -> list[str]:
     servers = len(parse(earlier.text).servers)
     did = f"reloaded ({', '.join(done.reloaded)})" if done.reloaded else f"{done.commands} runtime commands, no reload"
     return [
-        f"put back structure {entry.structure} with {servers} servers: {did}",
+        f"put back structure {short(entry.structure)} with {servers} servers: {did}",
         "frozen: membership changes are not followed until `hafleet thaw`",
     ]
 

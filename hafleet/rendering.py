@@ -30,8 +30,7 @@ def render(path: Path, world_file: Path | None, version: str | None) -> Rendered
     """
     parts = compose.build(path)
     if world_file is None:
-        reconciler = parts.reconciler()
-        plan = reconciler.plan(reconciler.observe())
+        plan = parts.plan()
         if plan.wanted is None:
             raise (
                 plan.errors[-1] if plan.errors else HafleetError("nothing can be rendered", fix="run `hafleet doctor`")

@@ -24,6 +24,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     return made
 
 
+def short(structure: str) -> str:
+    """Enough of a structure digest to tell two apart."""
+    return structure[:12]
+
+
 def age(seconds: float) -> str:
     """``75.2`` -> ``1m15s``."""
     whole = max(0, round(seconds))
@@ -44,7 +49,7 @@ def status(report: Report, now: float) -> RenderableType:
         parts.append(
             Text(
                 f"haproxy {p.version}  pid {p.pid}  loaded {age(p.uptime)} ago  started {age(p.master_uptime)} ago  "
-                f"old workers {p.old_workers}  structure {p.structure or 'not ours'}"
+                f"old workers {p.old_workers}  structure {short(p.structure) or 'not ours'}"
             )
         )
     else:
@@ -79,11 +84,13 @@ def world(seen: World) -> RenderableType:
 def _groups(seen: World) -> list[RenderableType]:
     if isinstance(seen.groups, Unknown):
         return [Text(f"groups   unknown: {seen.groups.reason}", style="yellow")]
-    rows = [
-        (group.name, group.desired, i.id, i.state, i.address or "-", i.zone, i.capacity)
-        for _, group in sorted(seen.groups.by_name.items())
-        for i in group.instances
-    ]
+    rows: list[tuple[object, ...]] = []
+    for _, group in sorted(seen.groups.by_name.items()):
+        rows += [
+            (group.name, group.desired, i.id, i.state, i.address or "-", i.zone, i.capacity) for i in group.instances
+        ]
+        if not group.instances:
+            rows.append((group.name, group.desired, "none", "", "", "", ""))
     return ["", table(("group", "desired", "instance", "state", "address", "zone", "capacity"), rows)]
 
 
@@ -110,7 +117,7 @@ def plan(made: Plan) -> RenderableType:
     if made.pending:
         parts += [Text(line, style=_style(line)) for line in made.proxy.lines()]
     elif not made.errors:
-        parts.append(Text("nothing to do: HAProxy runs what AWS says"))
+        parts.append(Text("nothing to do now" if made.held else "nothing to do: HAProxy runs what AWS says"))
     parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in made.held]
     parts += [Text(f"fault {error}", style="red") for error in made.errors]
     return Group(*parts)

@@ -67,6 +67,8 @@ class Metrics:
         self._held.clear()
         for held in report.held:
             self._held.labels(held.rule).inc()
+        for gauge in (self._members, self._draining, self._up, self._parked):
+            gauge.clear()  # a backend that is gone from the settings must not linger
         for row in report.backends:
             self._members.labels(row.name).set(row.members)
             self._draining.labels(row.name).set(row.draining)
