@@ -227,3 +227,13 @@ def test_an_import_that_breaks_a_layer_is_found(checkout: Path, module: str, lin
     finally:
         path.write_text(good)
     assert any(name.startswith(contract) for name in found), found
+
+
+def test_a_module_without_a_place_in_the_layers_is_found(checkout: Path) -> None:
+    stray = checkout / "hafleet/stray.py"
+    stray.write_text("")
+    try:
+        found = broken_contracts(checkout)
+    finally:
+        stray.unlink()
+    assert found == {"dependencies point down only"}
