@@ -37,6 +37,11 @@ def peer(name: str, address: str, port: int = 10000) -> Peer:
     return Peer(name=name, address=ip_address(address), port=port)
 
 
+def node_at(address: str, name: str = "i-0aaa") -> Node:
+    """A node of NODE's zone at this address, so that HAProxy can bind its peers port there."""
+    return Node(id=name, address=ip_address(address), zone=NODE.zone, region=NODE.region)
+
+
 def make_desired(
     members: Mapping[str, Sequence[Member]] | None = None, peers: Sequence[Peer] = (), node: Node = NODE
 ) -> Desired:

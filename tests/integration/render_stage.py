@@ -17,6 +17,8 @@ from hafleet.core.settings import Settings
 from hafleet.lab.haproxies import Haproxy
 from tests.renderings import write_maps
 
+SERVER_PORT = 8080
+
 
 def render(settings: Settings, desired: Any, haproxy: Haproxy) -> Rendered:
     return JinjaRenderer(settings, source="/etc/hafleet/hafleet.yaml", digest="0" * 64).render(desired, haproxy.version)
@@ -108,10 +110,11 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, address: str, port: int, label: str) -> None:
+    def __init__(self, address: str, label: str) -> None:
+        self.address = address
         self.label = label
         self.status = 200
-        super().__init__((address, port), _Answer)
+        super().__init__((address, SERVER_PORT), _Answer)
 
 
 @contextmanager
