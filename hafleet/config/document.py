@@ -146,6 +146,8 @@ def _walk(root: yaml.Node) -> Iterator[Fault]:
             raise Unreadable(Fault(_line(node), "this anchor contains an alias to itself", "remove the inner alias"))
         if node.tag not in _TAGS:
             yield Fault(_line(node), f"the tag {_tag(node.tag)} has no meaning here", "remove it")
+        if len(open_nodes) > DEEPEST:  # aliases nest deeper than the text does
+            raise Unreadable(Fault(_line(node), f"nested more than {DEEPEST} levels deep", "flatten it"))
         open_nodes.add(id(node))
         if isinstance(node, yaml.MappingNode):
             yield from _key_faults(node)

@@ -127,6 +127,12 @@ def test_nesting_is_bounded_before_the_parser_recurses(tmp_path: Path) -> None:
     assert "fleet: this must be a text, not a list" in answer_to(tmp_path, bearable.encode())[0]
 
 
+def test_aliases_cannot_nest_without_bound(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x]", *(f"a{n}: &a{n} {'[' * 30}*a{n - 1}{']' * 30}" for n in range(1, 100))]
+    (answer,) = answer_to(tmp_path, "\n".join(rows).encode())
+    assert answer.endswith("error: nested more than 32 levels deep; flatten it")
+
+
 def test_aliases_cannot_grow_without_bound(tmp_path: Path) -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]

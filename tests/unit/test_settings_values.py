@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -46,7 +46,10 @@ SHAPES = {
     name: adapter for name, adapter in vars(texts).items() if any(isinstance(each, Shape) for each in get_args(adapter))
 }
 
+PATIENT = settings(deadline=None)  # a busy machine is no failure
 
+
+@PATIENT
 @given(st.decimals(0, 20000, places=3), st.sampled_from(sorted(SECONDS)))
 def test_a_duration_is_its_number_times_its_unit(number: Decimal, unit: str) -> None:
     seconds = number * SECONDS[unit]
@@ -57,17 +60,20 @@ def test_a_duration_is_its_number_times_its_unit(number: Decimal, unit: str) -> 
             values.parse_duration(f"{number}{unit}")
 
 
+@PATIENT
 @given(st.decimals(0, values.LONGEST, places=3))
 def test_a_bare_number_is_seconds_as_a_number_and_as_text(number: Decimal) -> None:
     assert values.parse_duration(float(number)) == values.parse_duration(str(number)) == float(number)
 
 
+@PATIENT
 @given(st.decimals(0, 100, places=4))
 def test_a_percentage_is_a_fraction(number: Decimal) -> None:
     assert values.parse_percent(f"{number}%") == float(number / 100)
     assert values.parse_percent(f"{number / 100:.6f}") == float(number / 100)
 
 
+@PATIENT
 @given(st.integers(1, 2047), st.sampled_from([("", 1), ("k", 1024), ("m", 1024**2), ("g", 1024**3)]))
 def test_a_size_is_its_number_times_its_unit(number: int, unit: tuple[str, int]) -> None:
     size = number * unit[1]
@@ -107,6 +113,7 @@ def test_flags_of_another_language(text: object) -> None:
         values.parse_flag(text)
 
 
+@PATIENT
 @given(st.ip_addresses())
 def test_addresses_stay_themselves(address: IPv4Address | IPv6Address) -> None:
     if address.is_multicast or address.is_unspecified:
@@ -116,6 +123,7 @@ def test_addresses_stay_themselves(address: IPv4Address | IPv6Address) -> None:
         assert values.parse_address(str(address)) == values.parse_address(address) == address
 
 
+@PATIENT
 @given(st.one_of(st.none(), st.ip_addresses()), st.integers(1, 65535))
 def test_endpoints_survive_being_written(address: IPv4Address | IPv6Address | None, port: int) -> None:
     endpoint = Endpoint(address, port)
@@ -259,6 +267,7 @@ def test_shapes_admit_what_is_usual(name: str, good: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
+@PATIENT
 @given(
     before=st.text(max_size=3), after=st.text(max_size=3), evil=st.sampled_from(list("\n\r\0\t\x0b\x0c\x1b\x7f\x85"))
 )
@@ -269,6 +278,7 @@ def test_no_text_holds_a_control_character(name: str, before: str, after: str, e
 
 
 @pytest.mark.parametrize("name", sorted(set(SHAPES) - {"GroupName", "TagText"}))  # these two never reach haproxy.cfg
+@PATIENT
 @given(st.text(alphabet="/aA1.:-,@ \"'#$\\;`|{}ü\u2028\u00a0", max_size=12))
 def test_no_text_needs_escaping_in_haproxy_cfg(name: str, text: str) -> None:
     adapter = TypeAdapter[str](SHAPES[name])
