@@ -18,9 +18,10 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
-from hafleet.lab.aws_asg import PHYSICS, LabAutoScaling
+from hafleet.lab.aws_asg import LabAutoScaling
 from hafleet.lab.aws_ec2 import ADDRESSES
 from hafleet.lab.aws_faults import App, Faults, parse_rule
+from hafleet.lab.aws_group import PHYSICS
 
 
 def every_instance(region: str) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from hafleet.lab.fleet import Lab
 from hafleet.lab.progress import Progress
-from hafleet.lab.story import STORY, Chapter, Stage, StoryError
-from hafleet.lab.traffic import Traffic
+from hafleet.lab.stage import Chapter, Stage, StoryError
+from hafleet.lab.story import STORY
+from hafleet.lab.traffic import Count, Traffic
 
 NODES = 2
 RATE = 200.0  # requests per second
@@ -118,8 +119,8 @@ def _play(shown: Progress, binary: str, rate: float) -> list[Result]:
 
 
 def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> Result:
-    shown.begin(chapter.name)
     before, reloads, clock = traffic.count(), lab.reloads(), Clock()
+    shown.begin(chapter.name, lambda: _figures(traffic.latest.since(before)))
     stage = Stage(lab, traffic, shown.say, clock.restart, clock.stop)
     note = trouble = ""
     try:
@@ -133,3 +134,7 @@ def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> R
     result = Result(chapter.name, clock.seconds, lab.reloads() - reloads, count.sent, count.failed, note, trouble)
     shown.end(result.good, result.trouble or result.note)
     return result
+
+
+def _figures(count: Count) -> tuple[int, int]:
+    return count.sent, count.failed

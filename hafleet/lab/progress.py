@@ -1,7 +1,7 @@
 """What the demo shows while it runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 PLAIN_WIDTH = 132  # columns where there is no terminal to ask
-NOTE = 90  # characters of a note in the summary
+NOTE = 110  # characters of a note in the summary
 
 Row = tuple[str, float | None, int, int, int, str]
 
@@ -39,8 +39,8 @@ class Progress:
     ) -> None:
         """Stop showing."""
 
-    def begin(self, name: str) -> None:
-        """A chapter begins."""
+    def begin(self, name: str, counts: Callable[[], tuple[int, int]]) -> None:  # noqa: ARG002  a live table asks it
+        """A chapter begins; ``counts`` tells its requests and failures up to now."""
         self._line(f"{name} ...")
 
     def say(self, text: str) -> None:
@@ -57,15 +57,16 @@ class Progress:
         table.add_column("step")
         for name in ("converged", "reloads", "requests", "failed"):
             table.add_column(name, justify="right")
-        table.add_column("seen", overflow="fold")
-        for name, converged, reloads, requests, failed, note in rows:
+        for name, converged, reloads, requests, failed, _note in rows:
             time_text = "-" if converged is None else f"{converged:.2f} s"
             style = "red" if failed or converged is None else None
-            table.add_row(name, time_text, str(reloads), str(requests), str(failed), _short(note), style=style)
+            table.add_row(name, time_text, str(reloads), str(requests), str(failed), style=style)
         total = sum(row[4] for row in rows)
         table.add_section()
-        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)), str(total), "")
+        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)), str(total))
         self.console.print(table)
+        for row in rows:
+            self.console.print(f"{row[0]}: {_short(row[5])}", markup=False)
 
     def _line(self, text: str) -> None:
         self.console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False)
@@ -76,7 +77,8 @@ class LiveProgress(Progress):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._rows: list[list[str]] = []
+        self._rows: list[tuple[str, str, tuple[int, int], str]] = []
+        self._counts: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._started = time.monotonic()
         self._note = ""
         self._open = False
@@ -93,9 +95,10 @@ class LiveProgress(Progress):
         """Give them back."""
         self._live.stop()
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, counts: Callable[[], tuple[int, int]]) -> None:
         """A new row."""
-        self._rows.append([name, "", ""])
+        self._rows.append((name, "", (0, 0), ""))
+        self._counts = counts
         self._started, self._note, self._open = time.monotonic(), "", True
 
     def say(self, text: str) -> None:
@@ -104,19 +107,27 @@ class LiveProgress(Progress):
 
     def end(self, good: bool, note: str) -> None:
         """Close the row."""
-        self._rows[-1] = [self._rows[-1][0], "done" if good else "FAILED", note]
+        self._rows[-1] = (self._rows[-1][0], "done" if good else "FAILED", self._counts(), note)
         self._open, self._note = False, ""
 
     def _table(self) -> Table:
         table = Table(title=f"hafleet demo, {time.monotonic() - self._began:.0f} s")
-        for name in ("step", "state", "seen"):
-            table.add_column(name, overflow="fold")
-        for name, state, note in self._rows[:-1] if self._open else self._rows:
-            table.add_row(name, state, note)
+        for name, align in (
+            ("step", "left"),
+            ("state", "right"),
+            ("requests", "right"),
+            ("failed", "right"),
+            ("seen", "left"),
+        ):
+            table.add_column(name, justify=align, overflow="fold")  # type: ignore[arg-type]  # rich's own literal
+        rows = list(self._rows)
         if self._open:
-            table.add_row(self._rows[-1][0], f"{time.monotonic() - self._started:.1f} s", self._note)
+            rows[-1] = (rows[-1][0], f"{time.monotonic() - self._started:.1f} s", self._counts(), self._note)
         elif self._note:
-            table.add_row("", "", self._note)
+            rows.append(("", "", (0, 0), self._note))
+        for name, state, (requests, failed), note in rows:
+            style = "red" if failed or state == "FAILED" else None
+            table.add_row(name, state, str(requests), str(failed), _short(note), style=style)
         return table
 
 

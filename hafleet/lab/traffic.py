@@ -74,6 +74,11 @@ class Traffic:
         wait_until(lambda: self._reports >= seen + 2 or self._process.poll() is not None, 10, "a report of the load")
         return self._last
 
+    @property
+    def latest(self) -> Count:
+        """The last report, without waiting for a new one."""
+        return self._last
+
     def aim(self, targets: Iterable[str]) -> None:
         """Send to these from now on."""
         self._tell({"targets": list(targets)})

@@ -1,0 +1,53 @@
+"""What every chapter of the demo's story plays on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hafleet.lab.fleet import Lab
+from hafleet.lab.traffic import Traffic
+
+SETTLE = 30.0  # the longest that following one change may take
+
+
+class StoryError(Exception):
+    """The fleet did not do what it should; the text says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a chapter plays on."""
+
+    lab: Lab
+    traffic: Traffic
+    say: Callable[[str], None]
+    restart_clock: Callable[[], None]  # the change that the fleet has to follow happens now
+    converged: Callable[[], None]  # the fleet has followed
+
+    def follow(self) -> None:
+        """Wait until every node serves exactly what it should, and stop the chapter's clock."""
+        self.lab.wait_converged(SETTLE)
+        self.converged()
+
+    def in_service(self, group: str, count: int) -> None:
+        """Wait until AWS counts so many instances of the group as InService."""
+        self.lab.wait_until(
+            lambda: len(self.lab.members(group)) == count, SETTLE, f"{count} instances of {group} in service"
+        )
+
+    def gone(self, group: str, count: int) -> None:
+        """Wait until the group has just so many instances, and none that leaves."""
+        self.lab.wait_until(
+            lambda: len(self.lab.members(group, in_service=False)) == count, SETTLE, f"the others of {group} to be gone"
+        )
+
+    def texts(self) -> dict[str, bytes]:
+        """Installed configuration by node."""
+        return {node.id: node.config.read_bytes() for node in self.lab.nodes}
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One step of the demo."""
+
+    name: str
+    play: Callable[[Stage], str]
