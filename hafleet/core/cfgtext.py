@@ -67,6 +67,11 @@ class ServerLine(NamedTuple):
         """The options as ``add server`` takes them."""
         return self.options.replace(OWN_NAME, self.name)
 
+    @property
+    def checked(self) -> bool:
+        """True when HAProxy checks its health."""
+        return "check" in self.options.split(" ")
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigText:

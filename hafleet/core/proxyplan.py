@@ -162,31 +162,39 @@ class _Servers:
     def fits(self, line: ServerLine, server: RunningServer) -> bool:
         """True when the running server is the wanted one, weight and state aside; else the reason for a reload is noted."""
         name = f"{line.backend}/{line.name}"
-        before = self.lines.get((line.backend, line.name))
         if (server.address != line.address or server.port != line.port) and not _same_address(server, line):
             self.reasons.append(f"{name} moved from {server.address}:{server.port} to {line.address}:{line.port}")
             return False
         if server.id != line.id:
             self.reasons.append(f"the id of {name} changed from {server.id} to {line.id}")
             return False
-        if not self.same:
-            return True  # the reload is due anyway; weight and state can go ahead of it
-        if before is None and len(self.new.options[line.backend]) > 1:
-            self.reasons.append(f"{name} runs with options that no installed file tells")
-        elif before is not None and before.options != line.options:
-            self.reasons.append(f"the options of {name} changed")
         return True
 
     def alter(self, line: ServerLine, server: RunningServer) -> None:
-        """State and weight of a running server that is wanted."""
+        """Weight and state of a running server that is wanted. What depends on its options is left alone if they differ."""
+        if server.weight != line.weight:
+            self.weight.append(line)
+        if self.has_other_options(line):
+            return
         if server.maint:
             self.enable.append(line)
         elif server.drain:
             self.ready.append(line)
-        elif not server.checked and _checked(line):
+        elif not server.checked and line.checked:
             self.checks.append(line)
-        if server.weight != line.weight:
-            self.weight.append(line)
+
+    def has_other_options(self, line: ServerLine) -> bool:
+        """True when the running server may have other options than the wanted one. No runtime command tells or alters them."""
+        name = f"{line.backend}/{line.name}"
+        before = self.lines.get((line.backend, line.name))
+        if before is None:  # it was added at run time, and the file that says so was never put in place
+            unknown = not self.same or len(self.new.options[line.backend]) > 1
+            if unknown and self.same:
+                self.reasons.append(f"{name} runs with options that no installed file tells")
+            return unknown
+        if before.options != line.options and self.same:
+            self.reasons.append(f"the options of {name} changed")
+        return before.options != line.options
 
     def count_adds(self) -> None:
         """Leave to a reload what `add server` cannot do, or not in good time."""
@@ -221,10 +229,6 @@ class _Servers:
         return tuple(found)
 
 
-def _checked(line: ServerLine) -> bool:
-    return "check" in line.options.split(" ")
-
-
 def _add(line: ServerLine) -> str:
     address = f"[{line.address}]" if ":" in line.address else line.address
     text = f"add server {line.backend}/{line.name} {address}:{line.port} id {line.id} weight {line.weight}"
@@ -234,7 +238,7 @@ def _add(line: ServerLine) -> str:
 def _enable(line: ServerLine) -> Command:
     """Put a server into rotation. One that has a check starts as down, so that no request meets it before it answered."""
     server = f"{line.backend}/{line.name}"
-    if not _checked(line):
+    if not line.checked:
         return Command(f"set server {server} state ready", "set")
     # One line: between the second and the third command the server would count as up.
     return Command(f"enable health {server}; set server {server} state ready; set server {server} health down", "set")

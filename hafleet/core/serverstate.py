@@ -154,12 +154,13 @@ def state_file(state: str, wanted: Mapping[tuple[str, str], ServerLine]) -> str:
     """The state to hand to the next worker: health, maint, drain and weight of servers that stay where they are.
 
     A port in the state file beats the one in the configuration, so a server that moved must not be in it. One that is wanted
-    but in maint or drain starts ready in the new worker, so it is left out too. The weight is the wanted one.
+    but in maint or drain starts ready in the new worker, so it is left out too, and so is one without a check: if it were
+    down, nothing would ever bring it up. The weight is the wanted one.
     """
     lines = [STATE_HEADER.rstrip(), state.split("\n", 2)[1]]
     for columns in _rows(state):
         line = wanted.get((columns[1], columns[3]))
-        if line is None or int(columns[18]) != line.port:
+        if line is None or not line.checked or int(columns[18]) != line.port:
             continue
         if columns[4] == line.address and columns[6] == "0":
             columns[7] = columns[8] = str(line.weight)

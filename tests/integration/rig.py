@@ -22,6 +22,7 @@ from hafleet.core import cfgtext, mapplan, proxyplan
 from hafleet.core.features import features
 from hafleet.core.model import Rendered, Worker
 from hafleet.core.settings import Haproxy as Settings
+from hafleet.errors import ProxyUnavailable
 from hafleet.lab.haproxies import Haproxy
 
 CHECK = "check inter 100ms fall 2 rise 1"
@@ -119,14 +120,29 @@ class Rig:
         self.proxy.install(rendered)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.settings.binary, "-W", "-S", f"{self.settings.master_socket},mode,600", "-f", self.settings.config],
+                [
+                    self.settings.binary,
+                    "-W",
+                    "-S",
+                    f"{self.settings.master_socket},mode,600",
+                    "-f",
+                    self.settings.config,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        wait(lambda: Path(self.settings.runtime_socket).exists() and Path(self.settings.master_socket).exists())
+        wait(self.answers)
         return self.observe()
+
+    def answers(self) -> bool:
+        """True once both sockets do."""
+        try:
+            self.observe()
+        except ProxyUnavailable:
+            return False
+        return True
 
     def observe(self) -> Worker:
         return self.proxy.observe(())

@@ -76,7 +76,10 @@ def test_a_server_that_moved_starts_at_its_new_port(rig: Rig, loopback: Loopback
 
 def test_a_changed_option_of_one_server_is_a_reload(rig: Rig, loopback: Loopback) -> None:
     both = {"site": ("check", "check backup")}
-    a, b = Srv("i-0000000a", loopback.address(), options="check"), Srv("i-0000000b", loopback.address(), options="check")
+    a, b = (
+        Srv("i-0000000a", loopback.address(), options="check"),
+        Srv("i-0000000b", loopback.address(), options="check"),
+    )
     rig.start(Config({"site": (a, b)}, directives=both))
     backup = Srv(b.name, b.address, options="check backup")
     wanted = rig.render(Config({"site": (a, backup)}, directives=both))
@@ -87,7 +90,10 @@ def test_a_changed_option_of_one_server_is_a_reload(rig: Rig, loopback: Loopback
 
 def test_a_reload_that_was_broken_off_after_the_rename_is_done_by_the_next_pass(rig: Rig, loopback: Loopback) -> None:
     both = {"site": ("check", "check backup")}
-    a, b = Srv("i-0000000a", loopback.address(), options="check"), Srv("i-0000000b", loopback.address(), options="check")
+    a, b = (
+        Srv("i-0000000a", loopback.address(), options="check"),
+        Srv("i-0000000b", loopback.address(), options="check"),
+    )
     worker = rig.start(Config({"site": (a, b)}, directives=both))
     wanted = rig.render(Config({"site": (a, Srv(b.name, b.address, options="check backup"))}, directives=both))
     rig.proxy._disk.mark_loading(worker.pid)  # what the killed agent had done
@@ -222,7 +228,9 @@ def test_a_wider_bind_over_our_own_listener_is_let_through(rig: Rig, loopback: L
         pass
 
 
-def test_control_without_the_trial_a_taken_port_fails_the_reload_and_all_is_put_back(rig: Rig, loopback: Loopback) -> None:
+def test_control_without_the_trial_a_taken_port_fails_the_reload_and_all_is_put_back(
+    rig: Rig, loopback: Loopback
+) -> None:
     a = Srv("i-0000000a", loopback.address())
     with servers([a.address]), socket.socket() as other:
         config = Config({"site": (a,)}, {"/x": "site"})
