@@ -109,7 +109,10 @@ class Supervised:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._follow, daemon=True, name=f"supervise {Path(argv[0]).name}")
+        self._thread = self._new_thread()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._follow, daemon=True, name=f"supervise {Path(self.argv[0]).name}")
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +121,10 @@ class Supervised:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Begin to supervise."""
+        """Begin to supervise, or begin again after a stop."""
+        if self._stopping.is_set():
+            self._stopping.clear()
+            self._thread = self._new_thread()
         self._thread.start()
 
     def signal(self, number: signal.Signals) -> None:
