@@ -4,10 +4,12 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hafleet.lab.fleet import Lab
+from hafleet.lab.processes import ended_by_signals
 from hafleet.lab.progress import Progress
 from hafleet.lab.stage import Chapter, Stage, StoryError
 from hafleet.lab.story import STORY
@@ -64,7 +66,12 @@ class Clock:
 
 
 def run_demo(
-    *, json_output: bool, binary: str = "haproxy", rate: float = RATE, progress: Progress | None = None
+    *,
+    json_output: bool,
+    binary: str = "haproxy",
+    rate: float = RATE,
+    progress: Progress | None = None,
+    story: Sequence[Chapter] = STORY,
 ) -> int:
     """Play the story.
 
@@ -73,48 +80,47 @@ def run_demo(
         binary: the HAProxy to run.
         rate: requests per second.
         progress: where to show what happens; None: chosen by the terminal.
+        story: the chapters.
 
     Returns:
-        The exit code: 0, or 1 when a chapter failed or a request was lost.
+        The exit code: 0, 1 when a chapter failed or a request was lost, 130 when it was interrupted.
     """
     if shutil.which(binary) is None:
-        print(
-            f"hafleet demo: there is no {binary} on this machine; install it: apt-get install haproxy", file=sys.stderr
-        )
+        print(f"hafleet demo: no {binary} on this machine; install it: apt-get install haproxy", file=sys.stderr)
         return 1
     shown = progress or Progress.on_terminal(to_stderr=json_output)
-    with shown:
-        try:
-            results = _play(shown, binary, rate)
-        except TimeoutError as error:
-            shown.say(f"the lab did not come up: {error}")
-            return 1
+    try:
+        with ended_by_signals(), shown:
+            results = _play(shown, binary, rate, story)
+    except KeyboardInterrupt:
+        shown.console.print("interrupted; everything is ended")
+        return 130
+    except (TimeoutError, OSError, RuntimeError) as error:
+        shown.console.print(f"the lab did not come up: {error}", markup=False)
+        return 1
     shown.summary([(r.name, r.converged_s, r.reloads, r.requests, r.failed, r.trouble or r.note) for r in results])
     if json_output:
         steps = [result.data() for result in results]
         print(json.dumps({"steps": steps, "failed_total": sum(result.failed for result in results)}))
-    return 0 if len(results) == len(STORY) and all(result.good for result in results) else 1
+    return 0 if len(results) == len(story) and all(result.good for result in results) else 1
 
 
-def _play(shown: Progress, binary: str, rate: float) -> list[Result]:
+def _play(shown: Progress, binary: str, rate: float, story: Sequence[Chapter]) -> list[Result]:
     began = time.monotonic()
     shown.say("starting a local AWS, two load balancer nodes and their agents")
     with Lab(binary=binary) as lab:
-        for name, size in (("shop-blue", 3), ("shop-green", 0), ("cart", 2)):
-            lab.group(name, size)
-        lab.start_nodes(NODES)
-        lab.wait_converged(60)
-        shown.say(
-            f"{NODES} nodes serve {', '.join(node.http for node in lab.nodes)} after {time.monotonic() - began:.1f} s"
-        )
-        sources = lab.network.client(0).rpartition(".")[0]
+        lab.open_shop(NODES)
         targets = [node.http for node in lab.nodes]
+        shown.say(f"{NODES} nodes serve {', '.join(targets)} after {time.monotonic() - began:.1f} s")
+        sources = lab.network.client(0).rpartition(".")[0]
         results: list[Result] = []
         with Traffic(lab.processes, targets, rate=rate, clients=CLIENTS, sources=sources) as traffic:
-            for chapter in STORY:
+            for chapter in story:
                 results.append(_measure(chapter, lab, traffic, shown))
                 if results[-1].trouble:
                     break
+        if not all(result.good for result in results):
+            shown.say(f"logs and configurations are kept in {lab.keep_evidence()}")
         return results
 
 

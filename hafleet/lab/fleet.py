@@ -5,9 +5,7 @@ instance, and a node (HAProxy, agent, IMDS) for every instance of the group ``ed
 """
 
 import contextlib
-import os
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -121,6 +119,29 @@ class Lab:
         self.group(EDGE, count)
         self.wait_until(lambda: len(self.nodes) == count, timeout, f"{count} nodes")
 
+    def open_shop(self, nodes: int, timeout: float = 60.0) -> None:
+        """The groups of the demo's plan, and nodes that serve them.
+
+        Raises:
+            TimeoutError: they do not serve in time; the message ends with what the agents said last.
+        """
+        for name, size in (("shop-blue", 3), ("shop-green", 0), ("cart", 2)):
+            self.group(name, size)
+        self.start_nodes(nodes)
+        try:
+            self.wait_converged(timeout)
+        except TimeoutError as error:
+            said = "\n".join(line for node in self.nodes for line in node.agent_log().splitlines()[-5:])
+            raise TimeoutError(f"{error}\n{said}") from error
+
+    def keep_evidence(self) -> Path:
+        """Copy logs, settings and configurations to a folder that outlives the lab."""
+        kept = Path(tempfile.mkdtemp(prefix="hafleet-lab-kept-"))
+        for source in [self.folder / "aws.log", *self.folder.glob("n*/*.*")]:
+            if source.suffix in {".log", ".cfg", ".yaml"}:
+                shutil.copy(source, kept / f"{source.parent.name}-{source.name}")
+        return kept
+
     def apply(self, nodes: Iterable[Node] | None = None) -> None:
         """Write hafleet.yaml of these nodes (all) from the plan as it is now."""
         with self._lock:
@@ -227,22 +248,3 @@ class Lab:
 def _instances(names: frozenset[str]) -> frozenset[str]:
     """Instance ids of server names, which may carry a port: i-0abc-8080."""
     return frozenset("-".join(name.split("-")[:2]) for name in names)
-
-
-def end_on_signals() -> None:
-    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that a lab in the main thread is closed in order."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-
-
-def is_alive(pid: int) -> bool:
-    """True while a process of this id exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -4,23 +4,20 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hafleet.lab.fleet import Lab, end_on_signals
+from hafleet.lab.fleet import Lab
+from hafleet.lab.processes import ended_by_signals
 from hafleet.lab.remote import FILE, Json, Listener
 
 
 def keep_up(binary: str, nodes: int) -> int:
     """Run a lab until it is told to end. Returns the exit code."""
-    end_on_signals()
     over = threading.Event()
     try:
         print("starting a local AWS and the fleet ...", flush=True)
-        with Lab(binary=binary) as lab:
+        with ended_by_signals(), Lab(binary=binary) as lab:
             listener = Listener(Path(FILE), verbs(lab, over))
             try:
-                for name, size in (("shop-blue", 3), ("shop-green", 0), ("cart", 2)):
-                    lab.group(name, size)
-                lab.start_nodes(nodes)
-                lab.wait_converged(60)
+                lab.open_shop(nodes)
                 print(welcome(lab), flush=True)
                 while not over.wait(0.2):
                     if lab.trouble is not None:
@@ -29,7 +26,7 @@ def keep_up(binary: str, nodes: int) -> int:
                 listener.close()
     except KeyboardInterrupt:
         print("ending the lab")
-    except (ValueError, TimeoutError, OSError) as error:
+    except (ValueError, TimeoutError, OSError, RuntimeError) as error:
         print(f"hafleet lab up: {error}")
         return 1
     return 0

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 LIGHT = ("-S", "-E")  # Python without site packages and environment: a process is up in 20 ms
@@ -183,3 +183,21 @@ def wait_until(predicate: Callable[[], bool], timeout: float, what: str, *, ever
             raise TimeoutError(f"waited {timeout:g} s for {what}")
         time.sleep(every)
     return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP are KeyboardInterrupt, so that a lab of the main thread is closed in order."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
