@@ -50,6 +50,9 @@ def server_lines(
     Raises:
         TemplateError: a name is not one that hafleet generates, or appears twice; a weight or port is out of range.
     """
+    for member in members:
+        if not _made_here(member):
+            raise _refused(backend, member)
     ids = server_ids(member.name for member in members)
     own, other = option_texts(backend, features)
     if len(ids) != len(members):
@@ -57,8 +60,6 @@ def server_lines(
     servers: list[ServerContext] = []
     for member in sorted(members, key=lambda each: each.name):
         name, weight, number = member.name, member.rendered_weight, ids[member.name]
-        if not _MEMBER_NAME.fullmatch(name) or not 0 <= weight <= _HEAVIEST or not 0 < member.port < 65536:
-            raise _refused(backend, member)
         target = endpoint(member.address, member.port)
         options = own if not zone or member.zone in ("", zone) else other
         if OWN_NAME in options:
@@ -105,6 +106,12 @@ def timer(seconds: float) -> str:
     """A duration as HAProxy writes it: ``5s``, ``200ms``; rounded to milliseconds, but never to zero unless it is zero."""
     milliseconds = max(round(seconds * 1000), 1 if seconds > 0 else 0)
     return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+
+def _made_here(member: Member) -> bool:
+    """True when every text and number of the member is one that may reach the configuration."""
+    named = _MEMBER_NAME.fullmatch(member.name) is not None
+    return named and 0 <= member.rendered_weight <= _HEAVIEST and 0 < member.port < 65536
 
 
 def _tls_options(tls: ServerTls | None) -> list[str]:
