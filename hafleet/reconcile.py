@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hafleet.core import gate, membership, proxyplan
+from hafleet.core import gate, guard, membership, proxyplan
 from hafleet.core.features import features
 from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Unknown, Version, Worker, World
 from hafleet.core.settings import Settings
@@ -37,6 +37,17 @@ class Ports:
     proxy: Proxy
     store: Store
     clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The guard of a pass: the rules that hold members back, and those that hold reloads back."""
+
+    members: tuple[guard.Rule, ...] = membership.RULES
+    reloads: tuple[gate.Rule, ...] = gate.RULES
+
+
+ALL_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +80,10 @@ class Outcome:
 class Reconciler:
     """The pass over one set of settings and ports. ``force`` (operator's ``--force``) lets held steps through."""
 
-    def __init__(self, settings: Settings, ports: Ports) -> None:
+    def __init__(self, settings: Settings, ports: Ports, rules: Rules = ALL_RULES) -> None:
         self._settings = settings
         self._ports = ports
+        self._rules = rules
         self._unsaved: Memory | None = None  # what the disk refused to keep
 
     # --- observe ----------------------------------------------------------------------------------------------------
@@ -97,7 +109,7 @@ class Reconciler:
     def plan(self, world: World, *, force: bool = False) -> Plan:
         """Pure but for the templates and the memory file: from what was seen to what is to be done and what is held."""
         memory, errors = self._memory(world)
-        rules = membership.FORCED if force else membership.RULES
+        rules = membership.FORCED if force else self._rules.members
         decision = membership.decide(self._settings, world, memory, rules=rules, known=self._known(world, memory))
         errors += _unknowns(world)
         wanted, fault = self._render(world, decision)
@@ -111,7 +123,7 @@ class Reconciler:
             plan = proxyplan.NOTHING
         elif plan.reload and isinstance(world.worker, Worker) and not force:
             question = gate.Question(world.worker, memory, self._settings.safety, world.at, plan.removes)
-            stop = gate.hold_reload(question)
+            stop = gate.hold_reload(question, self._rules.reloads)
             if stop is not None:
                 held += (replace(stop, reason=f"{stop.reason} ({', '.join(plan.reload)})"),)
                 plan = plan.without_reload()
@@ -195,7 +207,7 @@ class Reconciler:
         memory = plan.decision.memory
         if due.errors:  # the reason came up while applying, so the guard has not seen it yet
             question = gate.Question(worker, memory, self._settings.safety, plan.world.at, plan.proxy.removes)
-            held = gate.hold_reload(question)
+            held = gate.hold_reload(question, self._rules.reloads)
             if held is not None:
                 return replace(due, reloaded=())
         proxy = self._ports.proxy
