@@ -74,7 +74,19 @@ def test_help_teaches_and_a_wrong_command_is_refused() -> None:
     done = hafleet("--help")
     assert done.returncode == DONE and "75 another agent holds the lock" in done.stdout and "demo" in done.stdout
     assert hafleet("no-such-command").returncode == SETTINGS
-    for command in ("check", "render", "observe", "plan", "once", "agent", "status", "explain", "rollback", "thaw", "doctor"):
+    for command in (
+        "check",
+        "render",
+        "observe",
+        "plan",
+        "once",
+        "agent",
+        "status",
+        "explain",
+        "rollback",
+        "thaw",
+        "doctor",
+    ):
         assert "--config" in hafleet(command, "--help").stdout
 
 
