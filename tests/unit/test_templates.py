@@ -1,11 +1,17 @@
 import os
+import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hafleet.adapters.templates import JinjaRenderer, shipped_templates
+from hafleet.core import context
 from hafleet.core.cfgtext import complete, parse
+from hafleet.core.context import Context
 from hafleet.core.mapplan import stamp
+from hafleet.core.serverlines import ServerContext
 from hafleet.errors import TemplateError
 from tests.renderings import make_backend, make_desired, make_settings, member
 
@@ -249,3 +255,21 @@ def test_after_the_mistake_is_mended_it_renders_again(tmp_path: Path) -> None:
         render(renderer)
     path.unlink()
     assert "peers hafleet" in render(renderer)
+
+
+# --- their documentation ---------------------------------------------------------------------------------------------
+
+
+def test_the_documentation_names_every_field_and_every_template() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
+    classes: list[Any] = [
+        Context,
+        *(each for each in vars(context).values() if is_dataclass(each) and each.__module__ == context.__name__),
+    ]
+    names = {field.name for each in [*classes, ServerContext] for field in fields(each)}
+    assert len(names) > 50
+    assert {name for name in names if f"`{name}`" not in text} == set()
+    folder = shipped_templates()
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.j2")} == set(
+        re.findall(r"\| `(\S+\.j2)` \|", text)
+    )
