@@ -14,6 +14,8 @@ from hafleet.lab.fleet import Lab
 from hafleet.lab.node import Node
 from hafleet.lab.processes import wait_until
 
+pytestmark = pytest.mark.xdist_group("commands")  # one lab for all of them
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 DONE, FAILED, SETTINGS, HELD, PENDING, BUSY = 0, 1, 2, 3, 4, 75
