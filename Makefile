@@ -22,7 +22,7 @@ demo: setup ## a local AWS and a fleet that follows it under traffic (ARGS=--jso
 .PHONY: test
 test: lint types contracts haproxies ## everything: lint, types, layers, all tests on each HAProxy, coverage of the core
 	@echo '== unit tests'
-	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup --cov=hafleet --cov-report= $(ARGS)
+	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup --cov=hafleet.core --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include='hafleet/core/*' --fail-under=100
 	@echo '== tests on real processes'
 	@$(BIN)/pytest tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
