@@ -54,13 +54,11 @@ def _as_running(world: World, backend: str, member: Member) -> str:
 
 
 def _in_groups(world: World, instance: str) -> Iterator[str]:
-    if isinstance(world.groups, Unknown):
-        return
-    for group in sorted(world.groups.by_name.values(), key=lambda g: g.name):
-        for item in group.instances:
-            if item.id == instance:
-                address = f"address {item.address}" if item.address else "no address"
-                yield f"group {group.name} lists it as {item.state or 'nothing'}, {address}, zone {item.zone or 'not known'}"
+    groups = {} if isinstance(world.groups, Unknown) else world.groups.by_name
+    for name, group in sorted(groups.items()):
+        for item in (i for i in group.instances if i.id == instance):
+            address = f"address {item.address}" if item.address else "no address"
+            yield f"group {name} lists it as {item.state or 'nothing'}, {address}, zone {item.zone or 'not known'}"
 
 
 def _in_memory(decision: Decision, world: World, instance: str) -> Iterator[str]:

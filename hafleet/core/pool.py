@@ -11,8 +11,8 @@ from hafleet.core.drains import Leave, Moment, idle, step, takes_traffic
 from hafleet.core.guard import Absence, Case, Proposal, Rule, judge
 from hafleet.core.model import Groups, Held, Member, Memory, Missing, RunningServer, Verdict, Worker
 from hafleet.core.settings import Backend, Safety
-from hafleet.core.sources import STATIC_PREFIX, Candidates, gather, static_members, wants_zero
-from hafleet.core.weights import PLAIN, weigh
+from hafleet.core.sources import PLAIN, STATIC_PREFIX, Candidates, gather, static_members, wants_zero
+from hafleet.core.weights import weigh
 
 
 @dataclass(frozen=True, slots=True)

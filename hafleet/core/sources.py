@@ -6,7 +6,7 @@ and odd, where the item cannot be judged (quarantined: it neither enters nor lea
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hafleet.core.model import Group, Groups, Instance, IPAddress, Member, Node
@@ -14,6 +14,7 @@ from hafleet.core.settings import Backend, Settings, Source
 
 INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")  # what EC2 gives; anything else never reaches a configuration
 STATIC_PREFIX = "static-"
+PLAIN = 100  # weight of a server where no source has a share
 
 # States besides those of ``Instance.leaves`` that say "not in service" (LifecycleState of the Auto Scaling API). A state
 # outside InService, these and ``leaves`` is one we do not know: quarantined, because it proves nothing.
@@ -116,15 +117,13 @@ def static_members(backend: Backend) -> Iterator[tuple[int, Member]]:
         for address in source.static or ():
             shown = str(address)
             base = STATIC_PREFIX + shown.replace(":", "-")
-            for port, name in _servers(backend, source, base):
+            for port in _ports(backend, source):
+                name = f"{base}-{port}" if len(backend.ports) > 1 else base
                 yield index, Member(name, shown, address, port, "")
 
 
-def _servers(backend: Backend, source: Source, base: str) -> tuple[tuple[int, str], ...]:
-    """(port, server name) for one instance: its own name, with the port behind it where the backend has several."""
-    ports = (source.port,) if source.port is not None else backend.ports
-    several = len(backend.ports) > 1
-    return tuple((port, f"{base}-{port}" if several else base) for port in ports)
+def _ports(backend: Backend, source: Source) -> tuple[int, ...]:
+    return (source.port,) if source.port is not None else backend.ports
 
 
 class _Gathering:
@@ -144,9 +143,10 @@ class _Gathering:
 
     def static(self, index: int, member: Member) -> None:
         """One static server."""
-        if member.name not in self._members:
-            self._put(member.name, member.instance, (member.address, member.port, ""), ("", 1))
-            self._places[member.name] = index
+        known = self._known.get(member.name)
+        same = known is not None and replace(known, weight=member.weight, draining=False) == member
+        self._members.setdefault(member.name, known if known is not None and same else member)
+        self._places.setdefault(member.name, index)
 
     def group(self, index: int, source: Source, group: Group) -> None:
         """Every instance of one group."""
@@ -154,43 +154,49 @@ class _Gathering:
             return
         self._groups[group.name] = group
         self._places[group.name] = index
+        ports = _ports(self._backend, source)
+        several = len(self._backend.ports) > 1
         for instance in group.instances:
-            if not INSTANCE_ID.fullmatch(instance.id):
-                shown = repr(instance.id[:40])
-                self._odd[shown] = f"an item of group {group.name} has the id {shown}, which is not an instance id"
-            elif instance.id not in self._seen:
-                self._seen.add(instance.id)
-                self._instance(source, group, instance)
+            if instance.id in self._seen:
+                continue
+            self._seen.add(instance.id)
+            address = self._address(group, instance)
+            if address is None:
+                continue
+            for port in ports:
+                place = (address, port, instance.zone, group.name, instance.capacity)
+                self._put(f"{instance.id}-{port}" if several else instance.id, instance.id, place)
 
-    def _instance(self, source: Source, group: Group, instance: Instance) -> None:
-        if instance.serves:
+    def _address(self, group: Group, instance: Instance) -> IPAddress | None:
+        """The address of an instance that may serve; the others are filed by what is with them."""
+        if not INSTANCE_ID.fullmatch(instance.id):
+            shown = repr(instance.id[:40])
+            self._odd[shown] = f"an item of group {group.name} has the id {shown}, which is not an instance id"
+        elif instance.serves:
             if instance.id in self._gone:
                 self._stale.add(instance.id)
             elif instance.address is None:
                 self._odd[instance.id] = f"InService in group {group.name}, but AWS gives no usable address for it"
             else:
-                place = (group.name, instance.capacity)
-                for port, name in _servers(self._backend, source, instance.id):
-                    self._put(name, instance.id, (instance.address, port, instance.zone), place)
+                return instance.address
         elif instance.leaves or instance.state.startswith(_NOT_IN_SERVICE):
             self._leaving[instance.id] = instance
         else:
             self._odd[instance.id] = f"group {group.name} gives it the unknown state {instance.state[:40]!r}"
+        return None
 
-    def _put(self, name: str, instance: str, where: tuple[IPAddress, int, str], place: tuple[str, int]) -> None:
-        """Add a member: the known object itself when nothing of it changed, for 10,000 new ones cost milliseconds."""
+    def _put(self, name: str, instance: str, place: tuple[IPAddress, int, str, str, int]) -> None:
+        """Add a member: the known object itself when nothing of it changed, for 10,000 new ones cost milliseconds.
+
+        ``place``: address, port, zone, group, capacity.
+        """
         known = self._known.get(name)
-        address, port, zone = where
-        group, capacity = place
-        if known is not None and (known.address, known.port, known.zone, known.group, known.capacity) == (
-            *where,
-            *place,
-        ):
-            member = known
+        if known is not None and (known.address, known.port, known.zone, known.group, known.capacity) == place:
+            self._members[name] = known
         else:
-            weight = known.weight if known else 100
-            member = Member(name, instance, address, port, zone, weight, group=group, capacity=capacity)
-        self._members[name] = member
+            address, port, zone, group, capacity = place
+            weight = known.weight if known else PLAIN
+            self._members[name] = Member(name, instance, address, port, zone, weight, False, group, capacity)
 
     def result(self, absent: tuple[str, ...]) -> Candidates:
         """What was found."""

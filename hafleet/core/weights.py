@@ -16,8 +16,8 @@ from math import frexp
 
 from hafleet.core.model import Member
 from hafleet.core.settings import Backend
+from hafleet.core.sources import PLAIN
 
-PLAIN = 100
 _TOP = 256  # HAProxy's largest weight
 Place = Callable[[Member], int | None]  # the index of a member's source; None when it cannot be told
 
