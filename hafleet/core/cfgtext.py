@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import NamedTuple
 
 from hafleet.core.listeners import Listener, bind_listeners, peer_listener
+from hafleet.core.serverline import OWN_NAME, ServerLine, runtime_server
 from hafleet.errors import ConfigRejected
+
+__all__ = ["OWN_NAME", "STAMP", "ConfigText", "ServerLine", "complete", "digest", "finish", "parse"]
 
 STAMP = "HAFLEET_STRUCTURE"  # environment variable of the worker that tells which structure it has loaded
 OPTIONS_MARK = "# hafleet:options"  # comment directive: an option string that servers of this backend may have
 END_MARK = "# hafleet:end sha256="
-OWN_NAME = "%N"  # stands for the server's own name in an option string, so that cookies do not make every server differ
 OWN_PREFIX = "hafleet_"  # backends of hafleet itself: their servers carry state (drain) that no plan may touch
 
 _PROXIES = frozenset({"backend", "listen", "frontend", "defaults"})
@@ -42,35 +43,7 @@ _SECTIONS = _PROXIES | frozenset(
         "acme",
     ]
 )
-# Options after which a server line is not a plain runtime server: its state or address is driven by something else.
-_ODD = frozenset({"disabled", "enabled", "track", "resolvers", "init-addr", "namespace", "agent-check", "redir"})
-_LINE = re.compile(r"server (\S+) (\S+) id ([0-9]+) weight ([0-9]+)(?: (.*))?")  # the order of the shipped template
-_NUMBER = re.compile(r"[0-9]+")
-_IPV4 = re.compile(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}):(\d{1,5})", re.ASCII)
-_IPV6 = re.compile(r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]?:([0-9]{1,5})")
 _MAP = re.compile(r"\bmap(?:_[a-z0-9_]+)?\(([^,()\s]+)")
-
-
-class ServerLine(NamedTuple):
-    """One server that the Runtime API can change. A tuple, not a dataclass: 10,000 of them are built per text."""
-
-    backend: str
-    name: str
-    address: str  # IP literal without brackets
-    port: int
-    id: int
-    weight: int
-    options: str  # everything else, own name as %N
-
-    @property
-    def command_options(self) -> str:
-        """The options as ``add server`` takes them."""
-        return self.options.replace(OWN_NAME, self.name)
-
-    @property
-    def checked(self) -> bool:
-        """True when HAProxy checks its health."""
-        return "check" in self.options.split(" ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +147,6 @@ class _Parser:
         self.conditions = 0  # depth of .if
         self.server_lines = 0
         self.bind_lines = 0
-        self.tails: dict[str, bool] = {}  # option text -> can be a runtime server
 
     def run(self, text: str) -> ConfigText:
         for number, raw in enumerate(text.split("\n"), 1):
@@ -247,26 +219,12 @@ class _Parser:
             self.lines.append(line)
             return
         self.server_lines += 1
-        server = None if self.conditions or not self.backend else self.runtime_server(line)
+        server = None if self.conditions or not self.backend else runtime_server(self.backend, line)
         if server is None:
             self.lines.append(line)
             self.fixed.add((self.backend, [*line.split(" "), ""][1]))
         else:
             self.pending.append((line, server))
-
-    def runtime_server(self, line: str) -> ServerLine | None:
-        """The line as a runtime server, or None when it is anything but plain."""
-        found = _LINE.fullmatch(line)
-        name, target, number, weight, tail = found.groups(default="") if found else _tokens(line)
-        if tail not in self.tails:
-            words = set(tail.split(" "))
-            self.tails[tail] = not (words & _ODD or {"id", "weight"} & words or set(tail) & set("\"'\\$;#%"))
-        where = _IPV4.fullmatch(target) or _IPV6.fullmatch(target)
-        if not (self.tails[tail] and where and number and weight and number != "0") or where[1] in {"0.0.0.0", "::"}:
-            return None
-        if name in tail:
-            tail = " ".join(OWN_NAME if word == name else word for word in tail.split(" "))
-        return ServerLine(self.backend, name, where[1], int(where[2]), int(number), int(weight), tail)
 
     def other(self, word: str, line: str, number: int) -> None:
         """A directive that is structure; some of them also tell where HAProxy listens."""
@@ -288,19 +246,6 @@ class _Parser:
         elif word == "peer":
             name, target = [*line.split(" "), "", ""][1:3]
             self.peers.append((name, target, number))
-
-
-def _tokens(line: str) -> tuple[str, str, str, str, str]:
-    """(name, target, id, weight, rest) of a server line whose options stand in any order."""
-    words = line.split(" ")[1:]
-    name, target, rest = *[*words, "", ""][:2], words[2:]
-    found = {"id": "", "weight": "1"}
-    for key in found:
-        if key in rest[:-1]:
-            at = rest.index(key)
-            found[key] = rest[at + 1] if _NUMBER.fullmatch(rest[at + 1]) else ""
-            del rest[at : at + 2]
-    return name, target, found["id"], found["weight"], " ".join(rest)
 
 
 def _option_lines(options: Mapping[str, frozenset[str]]) -> Iterator[str]:

@@ -15,11 +15,13 @@ class Features:
     """What one HAProxy version can do. Each field says since when."""
 
     version: Version
-    reload_answers: bool  # 2.7: the master's `reload` waits and answers Success=0|1 with the log; before, poll `show proc`
+    reload_answers: (
+        bool  # 2.7: the master's `reload` waits and answers Success=0|1 and the log; before, poll `show proc`
+    )
     add_cookie: bool  # 3.0: `add server` takes `cookie`; 2.6 refuses it
     wait_removable: bool  # 3.0: `wait 1s srv-removable be/srv`
     safe_del: bool  # 3.2.22: the last of the fixes of `del server`; 2.6.12 crashes when the server refused connections
-    pool_options: bool  # before 3.0: a server added at run time reuses connections only with its pool options spelled out
+    pool_options: bool  # before 3.0: an added server reuses connections only with its pool options spelled out
     async_addr: bool  # 3.0: `set server addr` is applied later: read it back before `state ready`
     slow_set_map: bool  # before 3.0: `set map` searches the whole map, 0.25 ms each at 10,000 entries
     prompt_per_line: bool  # 3.2: one prompt per line; before, one per command of a line

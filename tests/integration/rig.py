@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import ClassVar
 
 import psutil
 
@@ -221,16 +220,15 @@ def wait(condition: Callable[[], object], seconds: float = 10.0) -> None:
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 20
-    names: ClassVar[dict[tuple[str, int], str]] = {}
 
     def do_GET(self) -> None:
-        body = f"{self.server.server_address[0]}".encode()
+        body = self.connection.getsockname()[0].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Silence."""
 
 

@@ -39,7 +39,7 @@ def configurations(draw: st.DrawFn, addresses: tuple[str, ...]) -> Config:
             for number in sorted(numbers)
         )
     paths = draw(st.dictionaries(st.sampled_from([f"/{n}" for n in range(8)]), st.sampled_from(sorted(backends))))
-    may = {backend: (CHECK, f"{CHECK} backup") for backend in backends}
+    may = dict.fromkeys(backends, (CHECK, f"{CHECK} backup"))
     frontend = draw(st.sampled_from(((), (), (), ("maxconn 150",))))
     return Config(backends, paths, frontend=frontend, directives=may)
 

@@ -148,7 +148,7 @@ def test_bad_syntax_is_refused_with_its_line_and_nothing_is_touched(rig: Rig, lo
 def test_a_missing_certificate_is_refused_by_name(rig: Rig, loopback: Loopback) -> None:
     config = Config({"site": (Srv("i-0000000a", loopback.address()),)})
     rig.start(config)
-    with pytest.raises(ConfigRejected, match="nowhere.pem"):
+    with pytest.raises(ConfigRejected, match=r"nowhere\.pem"):
         rig.apply(recut(rig, config, ":8000", ":8000 ssl crt /nowhere.pem"))
 
 
