@@ -6,6 +6,7 @@ memory, so that a hundred changes take seconds; and the passes are called by the
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,10 @@ from tests.resources import Loopback
 EDGE = "edge"  # the nodes' own group
 ZONE = "eu-west-1a"
 HTTP, HEALTH, STATS, PEERS = 8080, 8403, 8404, 10000
-SLOW = 20  # milliseconds an application server takes to answer, so that at any moment requests are on their way
+DEEP = os.environ.get("HAFLEET_DEEP") == "1"  # longer runs and a heavier load
+# Milliseconds an application server takes to answer: a client without pauses then always has a request on its way, and 20 of
+# them leave some of two cores to the passes.
+SLOW = 10 if DEEP else 50
 
 
 class Account:
@@ -200,6 +204,17 @@ class Node:
         ports = Ports(self.account, StaticMetadata(static), renderer, self.proxy, store, clock)
         self.settings = settings
         self.reconciler = Reconciler(settings, ports)
+
+    def edit_template(self, number: int) -> None:
+        """The user's own template adds a backend of this number."""
+        extra = f"backend note_{number}\n    mode http\n    http-request deny\n"
+        text = f'{{% extends "haproxy.cfg.j2" %}}\n{{% block extra %}}\n{extra}{{% endblock %}}\n'
+        (self.folder / "templates" / "haproxy.cfg.j2").write_text(text)
+
+    def set_haproxy(self, **settings: Any) -> None:
+        """Change settings of the section haproxy."""
+        self.plan.setdefault("haproxy", {}).update(settings)
+        self.configure()
 
     def turn(self) -> Turn:
         """One pass."""
