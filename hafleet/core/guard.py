@@ -73,15 +73,23 @@ def judge(case: Case, proposal: Proposal, rules: Sequence[Rule]) -> Ruling:
 
 
 def ceiling(case: Case, proposal: Proposal) -> Ruling:
-    """A membership many times the last one is not believed: no server is added."""
-    if case.last is None:
+    """A membership many times the last one, or many times what its groups want, is not believed: no server is added.
+
+    Ten servers may always become nearly a hundred, so that a small backend can grow; a group that lists many times what it
+    wants contradicts itself, however small it is.
+    """
+    if case.last is None or not proposal.adds:
         return Ruling(proposal)
-    most = case.safety.ceiling * max(case.last, 10)
+    times = case.safety.ceiling
     wanted = case.last + len(proposal.adds)
-    if wanted <= most:
+    beyond = [group for group in case.groups if listed(group) >= times * max(group.desired, 1)]
+    if wanted >= times * max(case.last, 10):
+        why = f"{wanted} servers where {case.last} were: {times:g} times or more"
+    elif beyond:
+        why = ", ".join(f"group {group.name} lists {listed(group)} where it wants {group.desired}" for group in beyond)
+    else:
         return Ruling(proposal)
-    reason = f"{wanted} servers where {case.last} were: more than {case.safety.ceiling:g} times; {len(proposal.adds)} not added"
-    held = Held("ceiling", case.subject, reason)
+    held = Held("ceiling", case.subject, f"{why}; {len(proposal.adds)} not added")
     return Ruling(replace(proposal, adds=()), (held,), dict.fromkeys(proposal.adds, held))
 
 

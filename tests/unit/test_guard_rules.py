@@ -239,25 +239,36 @@ def test_a_missing_server_stays_while_its_replacement_is_not_up() -> None:
 def test_ten_times_the_servers_are_not_believed() -> None:
     story = Story()
     first = story.see(fleet("blue", range(20)))
-    story.see(fleet("blue", range(201)))
-    assert (story.last.desired, story.held()) == (first.desired, ["ceiling"])
-    assert {v.outcome for v in story.last.verdicts} == {"held"}
     story.see(fleet("blue", range(200)))
-    assert len(story.names()) == 200
+    assert (story.last.desired, story.held()) == (first.desired, ["ceiling"])
+    assert story.last.held[0].reason == "200 servers where 20 were: 10 times or more; 180 not added"
+    assert {v.outcome for v in story.last.verdicts} == {"held"}
+    story.see(fleet("blue", range(199)))
+    assert len(story.names()) == 199
 
 
 def test_without_the_ceiling_they_would_be() -> None:
     story = Story(rules=without(guard.ceiling))
     story.see(fleet("blue", range(20)))
-    story.see(fleet("blue", range(201)))
-    assert len(story.names()) == 201
+    story.see(fleet("blue", range(200)))
+    assert len(story.names()) == 200
 
 
-def test_a_small_backend_may_grow_to_a_hundred() -> None:
+def test_a_small_backend_may_grow_to_99() -> None:
     story = Story()
     story.see(fleet("blue", [1]))
-    story.see(fleet("blue", range(1, 101)))
-    assert len(story.names()) == 100
+    story.see(fleet("blue", range(1, 100)))
+    assert len(story.names()) == 99
+
+
+def test_a_group_that_lists_ten_times_what_it_wants_is_not_believed_however_small() -> None:
+    story = Story()
+    story.see(fleet("blue", range(3)))
+    story.see(fleet("blue", range(30), desired=3))
+    assert (len(story.names()), story.held()) == (3, ["ceiling"])
+    assert story.last.held[0].reason == "group blue lists 30 where it wants 3; 27 not added"
+    story.see(fleet("blue", range(29), desired=3))
+    assert len(story.names()) == 29
 
 
 # --- reasons ------------------------------------------------------------------------------------------------------
