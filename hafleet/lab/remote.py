@@ -13,7 +13,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-FILE = f"{tempfile.gettempdir()}/hafleet-lab-{os.getuid()}.sock"
+FILE = os.environ.get("HAFLEET_LAB_SOCKET") or f"{tempfile.gettempdir()}/hafleet-lab-{os.getuid()}.sock"
 
 
 def ask(path: Path, verb: str, what: Mapping[str, object]) -> Json:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,8 +138,13 @@ def own_processes(folder: Path) -> list[str]:
 
 
 class TestCommands:
+    @pytest.fixture(autouse=True)
+    def own_socket(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Tests side by side do not take each other's lab for their own."""
+        monkeypatch.setenv("HAFLEET_LAB_SOCKET", str(tmp_path / "lab.sock"))
+
     @pytest.fixture
-    def up(self) -> Iterator[subprocess.Popen[str]]:
+    def up(self, own_socket: None) -> Iterator[subprocess.Popen[str]]:
         """`hafleet lab up`, once it says that it is up."""
         process = subprocess.Popen(
             [sys.executable, "-m", "hafleet.cli", "lab", "up"],
@@ -239,11 +245,18 @@ def nothing(stage: Stage) -> str:
 
 @pytest.mark.parametrize(("play", "converged"), [(hard_stop, True), (nothing, False)])
 def test_a_demo_that_loses_requests_or_fails_says_so(
-    capsys: pytest.CaptureFixture[str], play: Callable[[Stage], str], converged: bool
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    play: Callable[[Stage], str],
+    converged: bool,
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where the evidence is kept
     assert run_demo(json_output=True, rate=400, story=(Chapter("control", play),)) == 1
     found = json.loads(capsys.readouterr().out)
     [step] = found["steps"]
     assert (step["converged_s"] is not None) == converged
     assert found["failed_total"] == step["failed"]
     assert (step["failed"] > 0) == converged
+    [kept] = tmp_path.glob("hafleet-lab-kept-*")
+    assert len(list(kept.glob("*agent.log"))) == 2
