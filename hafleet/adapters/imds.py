@@ -133,9 +133,11 @@ class ImdsMetadata:
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> _Reply:
         """One request on a connection of its own."""
-        parts = urlsplit(self._endpoint)
         try:
-            connection = HTTPConnection(parts.hostname or "", parts.port or 80, timeout=self._timeout)
+            parts = urlsplit(self._endpoint)
+            if not parts.hostname:
+                raise ValueError("the endpoint names no host")
+            connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=self._timeout)
             try:
                 connection.request(method, parts.path.rstrip("/") + path, headers=dict(headers))
                 reply = connection.getresponse()

@@ -1,0 +1,186 @@
+"""Who this node is: IMDSv2 over real HTTP, and a node described by hand."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from ipaddress import IPv4Address, IPv6Address
+from socketserver import ThreadingTCPServer
+
+import pytest
+
+from hafleet.adapters.imds import ImdsMetadata, StaticMetadata
+from hafleet.core.model import Node
+from hafleet.core.settings import Static
+from hafleet.errors import MetadataUnavailable
+
+META = "/latest/meta-data/"
+ITEMS = {
+    f"{META}instance-id": "i-0123456789abcdef0",
+    f"{META}local-ipv4": "10.0.0.7",
+    f"{META}placement/availability-zone": "eu-west-1a",
+    f"{META}placement/region": "eu-west-1",
+    f"{META}tags/instance/aws:autoscaling:groupName": "edge",
+}
+NODE = Node("i-0123456789abcdef0", IPv4Address("10.0.0.7"), "eu-west-1a", "eu-west-1", "edge")
+
+
+class Imds:
+    """A metadata service that a test bends."""
+
+    def __init__(self) -> None:
+        self.items = dict(ITEMS)
+        self.asked: list[str] = []
+        self.token_status = 200
+        self.token = "secret"
+        self.item_status = 0  # what every item is answered by; 0: as it should be
+        self.environ: dict[str, str] = {}
+
+    def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        self.asked.append(f"{method} {path}")
+        if path == "/latest/api/token":
+            asks = method == "PUT" and "x-aws-ec2-metadata-token-ttl-seconds" in headers
+            return (self.token_status, self.token) if asks else (405, "")
+        if headers.get("x-aws-ec2-metadata-token") != self.token:
+            return 401, ""
+        if self.item_status:
+            return self.item_status, ""
+        return (200, self.items[path]) if path in self.items else (404, "not found")
+
+
+@pytest.fixture
+def imds() -> Iterator[Imds]:
+    bent = Imds()
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self) -> None:
+            told = {key.lower(): value for key, value in self.headers.items()}
+            status, text = bent.answer(self.command, self.path.removeprefix("/base"), told)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_PUT = reply  # noqa: N815  # the names that http.server calls
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    class Server(ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        bent.environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}/base/"}
+        yield bent
+        server.shutdown()
+        thread.join()
+
+
+def test_identity_is_read_once_and_the_group_now_and_then(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    assert [metadata.identity() for _ in range(3)] == [NODE] * 3
+    assert len(imds.asked) == 6  # one token, five items
+    assert metadata.region() == "eu-west-1"
+    metadata._group_until = 0.0  # as if a minute had passed
+    imds.items[f"{META}tags/instance/aws:autoscaling:groupName"] = "other"
+    assert metadata.identity().group == "other"
+    assert len(imds.asked) == 7
+
+
+def test_the_region_alone(imds: Imds) -> None:
+    assert ImdsMetadata(imds.environ).region() == "eu-west-1"
+
+
+def test_without_instance_tags_the_group_is_empty(imds: Imds) -> None:
+    del imds.items[f"{META}tags/instance/aws:autoscaling:groupName"]
+    assert ImdsMetadata(imds.environ).identity().group == ""
+
+
+def test_an_instance_with_ipv6_only(imds: Imds) -> None:
+    del imds.items[f"{META}local-ipv4"]
+    imds.items[f"{META}ipv6"] = "fd00::7"
+    assert ImdsMetadata(imds.environ).identity().address == IPv6Address("fd00::7")
+
+
+def test_an_expired_token_is_renewed(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    metadata.identity()
+    imds.token = "another"
+    metadata._group_until = 0.0
+    assert metadata.identity() == NODE
+
+
+def test_once_known_a_node_stays_known(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    metadata.identity()
+    metadata._group_until = 0.0
+    imds.item_status = 500
+    assert metadata.identity() == NODE
+
+
+def test_version_one_is_never_spoken(imds: Imds) -> None:
+    imds.token_status = 404
+    with pytest.raises(MetadataUnavailable, match="set the instance's HttpTokens to required"):
+        ImdsMetadata(imds.environ).identity()
+    assert imds.asked == ["PUT /latest/api/token"]
+
+
+def test_a_service_that_is_switched_off_says_so(imds: Imds) -> None:
+    imds.token_status = 403
+    with pytest.raises(MetadataUnavailable, match="switched off"):
+        ImdsMetadata(imds.environ).identity()
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_refused_item_is_unavailable(imds: Imds, status: int) -> None:
+    imds.item_status = status
+    with pytest.raises(MetadataUnavailable, match=f"HTTP {status}"):
+        ImdsMetadata(imds.environ).identity()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("instance-id", "i-fake"),
+        ("instance-id", ""),
+        ("local-ipv4", "<html>"),
+        ("placement/region", ""),
+        ("instance-id", "i-0\nx"),
+    ],
+)
+def test_an_answer_of_somebody_else_is_not_taken(imds: Imds, path: str, text: str) -> None:
+    imds.items[f"{META}{path}"] = text
+    with pytest.raises(MetadataUnavailable, match="check who answers"):
+        ImdsMetadata(imds.environ).identity()
+
+
+def test_a_token_that_could_not_stand_in_a_header_is_none(imds: Imds) -> None:
+    imds.token = "a\r\nx: y"
+    with pytest.raises(MetadataUnavailable, match="no session token"):
+        ImdsMetadata(imds.environ).identity()
+
+
+def test_a_service_that_hangs_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        with pytest.raises(MetadataUnavailable, match="raise the hop limit"):
+            ImdsMetadata(environ, timeout=0.2).identity()
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://127.0.0.1:99999", "nonsense", "http://[::1"])
+def test_an_endpoint_that_nobody_serves(endpoint: str) -> None:
+    with pytest.raises(MetadataUnavailable, match="does not answer"):
+        ImdsMetadata({"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint}, timeout=0.5).identity()
+
+
+def test_the_endpoint_by_mode() -> None:
+    assert ImdsMetadata({})._endpoint == "http://169.254.169.254"
+    assert ImdsMetadata({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"})._endpoint == "http://[fd00:ec2::254]"
+
+
+def test_a_node_described_by_hand() -> None:
+    static = Static.model_validate(
+        {"id": "node-1", "private_ip": "10.0.0.7", "zone": "a", "region": "r", "asg": "edge"}
+    )
+    assert StaticMetadata(static).identity() == Node("node-1", IPv4Address("10.0.0.7"), "a", "r", "edge")
