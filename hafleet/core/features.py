@@ -15,9 +15,7 @@ class Features:
     """What one HAProxy version can do. Each field says since when."""
 
     version: Version
-    reload_answers: (
-        bool  # 2.7: the master's `reload` waits and answers Success=0|1 and the log; before, poll `show proc`
-    )
+    reload_answers: bool  # 2.7: the master's `reload` waits and answers Success=0|1; before, poll `show proc`
     add_cookie: bool  # 3.0: `add server` takes `cookie`; 2.6 refuses it
     wait_removable: bool  # 3.0: `wait 1s srv-removable be/srv`
     safe_del: bool  # 3.2.22: the last of the fixes of `del server`; 2.6.12 crashes when the server refused connections

@@ -1,5 +1,6 @@
 """Runtime changes on a real HAProxy of each version."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,3 +175,36 @@ def test_a_name_for_an_address_is_never_sent_for_haproxy_would_take_it(rig: Rig,
     plan = rig.plan(named)
     assert not any("localhost" in command.text for command in plan.commands)
     assert plan.reload
+
+
+def test_a_crash_between_the_commands_and_the_file_costs_nothing(rig: Rig, loopback: Loopback) -> None:
+    a, b, c = (Srv(f"i-0000000{n}", loopback.address()) for n in "abc")
+    with servers([a.address, b.address, c.address]):
+        worker = rig.start(Config({"site": (a, b)}, {"/x": "site"}))
+        wanted = rig.render(Config({"site": (b, c)}, {"/y": "site"}))
+        rig.proxy.run(worker.pid, rig.plan(wanted).commands)  # and here the agent was killed
+        left = rig.plan(wanted)
+        assert (left.commands, left.reload, left.write) == ((), (), True)
+        back = rig.render(Config({"site": (a, b)}, {"/x": "site"}))
+        assert rig.apply(back).reload == ()  # or it wakes up to another wish
+        wait(lambda: up(rig, a.name, b.name))
+        assert rig.seen() == {a.address, b.address}
+        assert rig.plan(back).empty
+        assert rig.observe().pid == worker.pid
+
+
+def test_a_server_with_connections_is_cut_and_leaves(rig: Rig, loopback: Loopback) -> None:
+    a, slow = Srv("i-0000000a", loopback.address()), Srv("i-0000000b", loopback.address(), options="maxconn 9")
+    with servers([a.address]), socket.socket() as silent:
+        silent.bind((slow.address, 8080))
+        silent.listen()
+        may = {"site": (CHECK, "maxconn 9")}
+        rig.start(Config({"site": (slow,)}, directives=may))
+        with socket.create_connection((rig.address, 8000), 5) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait(lambda: rig.observe().servers["site", slow.name].sessions == 1)
+            wanted = rig.render(Config({"site": (a,)}, directives=may))
+            assert rig.apply(wanted).reload == ()
+            wait(lambda: rig.plan(wanted).empty)
+            found = rig.observe().servers.get(("site", slow.name))
+            assert found is None if rig.features.safe_del else found is not None and found.maint

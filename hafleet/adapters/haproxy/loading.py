@@ -24,11 +24,12 @@ _WORDS = 600
 
 @dataclass(frozen=True, slots=True)
 class _Goal:
-    """What proves the reload: this structure in another worker than this, before this moment (monotonic)."""
+    """What proves the reload: this structure in another worker than the former one, in time."""
 
     structure: str
-    former: int
-    end: float
+    former: int  # pid
+    loads: int  # how often the master had loaded before; each try counts, good or bad
+    end: float  # monotonic seconds
 
 
 class Loader:
@@ -54,6 +55,7 @@ class Loader:
         previous = self._disk.installed()
         try_binds(wanted.listeners, _listeners(previous, worker), worker.pid, str(self._disk.config))
         self._hand_over(wanted, worker)
+        loads = self._master.processes().master.reloads
         self._disk.mark_loading(worker.pid)
         try:
             self._disk.install(candidate)
@@ -61,7 +63,7 @@ class Loader:
             self._put_back(previous)
             raise
         allowed = PROOF + _PER_SERVER * wanted.server_lines
-        goal = _Goal(wanted.structure, worker.pid, self._clock.monotonic() + allowed)
+        goal = _Goal(wanted.structure, worker.pid, loads, self._clock.monotonic() + allowed)
         reason = self._load(goal, allowed, answers=features(worker.version).reload_answers)
         if reason:
             raise self._failed(reason, previous)
@@ -107,7 +109,7 @@ class Loader:
                 current = processes.worker
                 if current is not None and current.pid != goal.former and self._proven(goal, current.pid):
                     return True
-                if processes.failed and current is None:
+                if processes.failed and current is None and processes.master.reloads > goal.loads:
                     return False
             except ProxyUnavailable:
                 pass  # the master executes itself anew; the end of the time is the judge
@@ -133,8 +135,8 @@ class Loader:
 
     def _put_back(self, previous: Installed) -> None:
         self._disk.restore(previous)
-        self._disk.write_state(serverstate.STATE_HEADER)
         self._disk.unmark_loading()
+        self._disk.write_state(serverstate.STATE_HEADER)
 
 
 def _listeners(previous: Installed, worker: Worker) -> tuple[Listener, ...]:
