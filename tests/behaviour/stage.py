@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,39 @@ def _answers(address: str, slow: int) -> bool:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The parts of a pass."""
+
+    settings: Settings
+    proxy: HaproxyProxy
+    store: FileStore
+    reconciler: Reconciler
+
+
+def assemble(document: Mapping[str, Any], account: Account) -> Parts:
+    """The product's own parts for this hafleet.yaml (as plain data), over this account."""
+    settings = Settings.model_validate(document)
+    static = settings.node.static
+    assert static is not None
+    clock = SystemClock()
+    digest = sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    renderer = JinjaRenderer(settings, source="a test", digest=digest)
+    proxy = HaproxyProxy(settings.haproxy, clock)
+    store = FileStore(Path(settings.state_dir))
+    ports = Ports(account, StaticMetadata(static), renderer, proxy, store, clock)
+    return Parts(settings, proxy, store, Reconciler(settings, ports))
+
+
+def edit_template(folder: Path, number: int) -> None:
+    """Put a template of the user's into this folder, in one step: it adds a backend of this number."""
+    extra = f"backend note_{number}\n    mode http\n    http-request deny\n"
+    text = f'{{% extends "haproxy.cfg.j2" %}}\n{{% block extra %}}\n{extra}{{% endblock %}}\n'
+    beside = folder.parent / "edited.j2"  # outside: a file that comes and goes would be a change of the folder too
+    beside.write_text(text)
+    beside.rename(folder / "haproxy.cfg.j2")
+
+
+@dataclass(frozen=True)
 class Turn:
     """One pass: what it saw, planned and did."""
 
@@ -192,24 +226,16 @@ class Node:
 
     def configure(self) -> None:
         """Build the parts of a pass from ``plan`` as it is now, as the agent does when hafleet.yaml has changed."""
-        document = {**self.plan, **self.own_sections()}
-        settings = Settings.model_validate(document)
-        static = settings.node.static
-        assert static is not None
-        clock = SystemClock()
-        digest = f"{hash(json.dumps(document, sort_keys=True)) & (1 << 64) - 1:016x}"
-        renderer = JinjaRenderer(settings, source="a test", digest=digest)
-        self.proxy = HaproxyProxy(settings.haproxy, clock)
-        store = FileStore(Path(settings.state_dir))
-        ports = Ports(self.account, StaticMetadata(static), renderer, self.proxy, store, clock)
-        self.settings = settings
-        self.reconciler = Reconciler(settings, ports)
+        self.parts = assemble(self.document(), self.account)
+        self.proxy, self.reconciler = self.parts.proxy, self.parts.reconciler
+
+    def document(self) -> dict[str, Any]:
+        """The whole of its hafleet.yaml, as plain data."""
+        return {**self.plan, **self.own_sections()}
 
     def edit_template(self, number: int) -> None:
         """The user's own template adds a backend of this number."""
-        extra = f"backend note_{number}\n    mode http\n    http-request deny\n"
-        text = f'{{% extends "haproxy.cfg.j2" %}}\n{{% block extra %}}\n{extra}{{% endblock %}}\n'
-        (self.folder / "templates" / "haproxy.cfg.j2").write_text(text)
+        edit_template(self.folder / "templates", number)
 
     def set_haproxy(self, **settings: Any) -> None:
         """Change settings of the section haproxy."""

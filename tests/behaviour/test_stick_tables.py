@@ -46,43 +46,53 @@ def table(node: Node) -> dict[str, str]:
     return eye.stick_entries(node.runtime_socket, "site")
 
 
-def knows(node: Node, wanted: dict[str, str]) -> bool:
-    try:
-        return table(node) == wanted
-    except OSError:  # between two workers
-        return False
+def wait_for(node: Node, wanted: dict[str, str], what: str) -> None:
+    """Wait until the table of the node is this one."""
+
+    def knows() -> bool:
+        try:
+            return table(node) == wanted
+        except OSError:  # between two workers
+            return False
+
+    wait_until(knows, 5, what)
 
 
-def connected(node: Node, other: Node) -> bool:
-    """True when the peers session between the two is up."""
-    lines = [line for line in eye.ask(node.runtime_socket, "show peers").splitlines() if f"id={other.id}" in line]
-    return any("ESTA" in line or "last_status=ESTA" in line for line in lines)
+def reload_once(node: Node, number: int) -> None:
+    """A template edit of this number, and the reload for it."""
+    node.edit_template(number)
+    turn = node.good_turn()
+    while turn.plan.held:
+        time.sleep(0.1)
+        turn = node.good_turn()
+    assert turn.outcome.reloaded == ("the structure changed",)
+
+
+def connected(node: Node) -> bool:
+    """True when its peers session is up."""
+    return "last_status=ESTA" in eye.ask(node.runtime_socket, "show peers")
 
 
 def test_entries_are_replicated_and_survive_reloads_of_both_nodes(haproxy: Haproxy, stage: Stage) -> None:
     first, second = begin(stage, haproxy, QUIET)
-    wait_until(lambda: connected(first, second) and connected(second, first), 20, "the peers to connect")
+    wait_until(lambda: connected(first) and connected(second), 20, "the peers to connect")
     homes = served_by(first, (f"user-{number}" for number in range(USERS)))
     assert len(set(homes.values())) == 5  # round robin: only the table can tell where a user belongs
     entries = table(first)
     assert entries.keys() == homes.keys()
-    wait_until(lambda: knows(second, entries), 5, "the second node to know every user")
+    wait_for(second, entries, "the second node to know every user")
     assert served_by(second, homes) == homes
 
     for number in range(RELOADS):
         for node, other in ((first, second), (second, first)):
-            node.edit_template(number)
-            turn = node.good_turn()
-            while turn.plan.held:
-                time.sleep(0.1)
-                turn = node.good_turn()
-            assert turn.outcome.reloaded == ("the structure changed",)
-            wait_until(lambda at=node: knows(at, entries), 5, f"every entry after reload {number}; has {len(table(node))}")
+            reload_once(node, number)
+            wait_for(node, entries, f"every entry in the new worker of reload {number}")
             assert table(other) == entries
-        fresh = served_by(first if number % 2 else second, [f"late-{number}"])
-        homes |= fresh
-        wait_until(lambda: len(table(first)) == len(table(second)) == len(homes), 5, "a late user on both nodes")
-        entries = table(first)
+        learns, hears = (first, second) if number % 2 else (second, first)
+        homes |= served_by(learns, [f"late-{number}"])
+        entries = table(learns)
+        assert entries.keys() == homes.keys()
+        wait_for(hears, entries, "a late user on both nodes")
     assert (first.master().reloads, second.master().reloads) == (RELOADS, RELOADS)
     assert served_by(first, homes) == homes
     assert served_by(second, homes) == homes
