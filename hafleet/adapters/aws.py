@@ -104,20 +104,18 @@ class Calls:
         self._on_call(operation, time.monotonic() - context.get(_STARTED, time.monotonic()), outcome)
 
 
-def autoscaling(settings: Aws, region: str, calls: Calls) -> "AutoScalingClient":
-    """A client of EC2 Auto Scaling. Raises SourceUnavailable when none can be made."""
-    with translated("autoscaling", region):
-        client = boto3.session.Session(region_name=region).client("autoscaling", config=_config(settings))
-    calls.watch(client)
-    return client
+def clients(settings: Aws, region: str, calls: Calls) -> "tuple[AutoScalingClient, EC2Client]":
+    """Clients of EC2 Auto Scaling and EC2, of one session: each session holds its own copy of the SDK's tables in memory.
 
-
-def ec2(settings: Aws, region: str, calls: Calls) -> "EC2Client":
-    """A client of EC2. Raises SourceUnavailable when none can be made."""
-    with translated("ec2", region):
-        client = boto3.session.Session(region_name=region).client("ec2", config=_config(settings))
-    calls.watch(client)
-    return client
+    Raises:
+        SourceUnavailable: none can be made.
+    """
+    with translated("session", region):
+        session = boto3.session.Session(region_name=region)
+        made = session.client("autoscaling", config=_config(settings)), session.client("ec2", config=_config(settings))
+    for client in made:
+        calls.watch(client)
+    return made
 
 
 def configured_region() -> str:

@@ -125,6 +125,8 @@ class Check(Model):
     """Time between checks."""
     fast: Span | None = None
     """Time between checks while a server changes state. Unset: a tenth of interval, at least 100 ms."""
+    down: Span | None = None
+    """Time between checks of a server that is down, and before the first check of a new one. Unset: as fast."""
     timeout: Span | None = None
     """Wait for an answer. Unset: as long as interval."""
     rise: Count = 2

@@ -127,9 +127,10 @@ def _check_options(check: Check, tls: ServerTls | None) -> list[str]:
     A check over TLS of a server that serves without is not verified, as ELB's are not: its certificate has nothing to do
     with the traffic.
     """
-    fast = check.fast if check.fast is not None else max(check.interval / 10, _FASTEST)
-    words = ["check", "inter", timer(check.interval), "fastinter", timer(min(fast, check.interval))]
-    words += ["downinter", timer(check.interval), "rise", str(check.rise), "fall", str(check.fall)]
+    fast = min(check.fast if check.fast is not None else max(check.interval / 10, _FASTEST), check.interval)
+    down = check.down if check.down is not None else fast
+    words = ["check", "inter", timer(check.interval), "fastinter", timer(fast)]
+    words += ["downinter", timer(down), "rise", str(check.rise), "fall", str(check.fall)]
     if check.port is not None:
         words += ["port", str(check.port)]
     if check.tls or (tls is not None and check.port is None):

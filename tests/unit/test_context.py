@@ -31,7 +31,7 @@ def test_a_server_line_carries_everything_in_the_fixed_order() -> None:
     (server,) = backend(make_backend(), member("i-0abc", "10.0.1.7", weight=90)).servers
     assert server.line == (
         f"server i-0abc 10.0.1.7:8080 id {server.id} weight 90 "
-        "check inter 2s fastinter 200ms downinter 2s rise 2 fall 3"
+        "check inter 2s fastinter 200ms downinter 200ms rise 2 fall 3"
     )
     assert (server.name, server.address, server.weight) == ("i-0abc", "10.0.1.7:8080", 90)
 
@@ -87,9 +87,10 @@ def test_two_servers_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"check": {"interval": "500ms"}}, "check inter 500ms fastinter 100ms downinter 500ms rise 2 fall 3"),
+        ({"check": {"interval": "500ms"}}, "check inter 500ms fastinter 100ms downinter 100ms rise 2 fall 3"),
         ({"check": {"interval": "50ms"}}, "check inter 50ms fastinter 50ms downinter 50ms rise 2 fall 3"),
-        ({"check": {"interval": "10s", "fast": "2s"}}, "check inter 10s fastinter 2s downinter 10s rise 2 fall 3"),
+        ({"check": {"down": "5s"}}, "check inter 2s fastinter 200ms downinter 5s rise 2 fall 3"),
+        ({"check": {"interval": "10s", "fast": "2s"}}, "check inter 10s fastinter 2s downinter 2s rise 2 fall 3"),
         ({"check": {"port": 9, "rise": 1, "fall": 5}}, "rise 1 fall 5 port 9"),
         ({"check": {"tls": True}}, "fall 3 check-ssl verify none"),
         ({"slow_start": "30s"}, "fall 3 slowstart 30s"),

@@ -82,6 +82,7 @@ def test_every_default() -> None:
                     "body": None,
                     "interval": 2.0,
                     "fast": None,
+                    "down": None,
                     "timeout": None,
                     "rise": 2,
                     "fall": 3,

@@ -107,8 +107,7 @@ class AsgMembership:
         """The clients, made at the first call: before that, IMDS may not have told the region yet."""
         if self._clients is None:
             region = self._settings.region or aws.configured_region() or self._ask_region() or _no_region()
-            scaling = aws.autoscaling(self._settings, region, self._calls)
-            self._clients = listings.Clients(scaling, aws.ec2(self._settings, region, self._calls), region)
+            self._clients = listings.Clients(*aws.clients(self._settings, region, self._calls), region)
         return self._clients
 
     def _nothing_lost_by_tag(
