@@ -57,25 +57,27 @@ def groups_by_tag(clients: Clients, tags: Iterable[tuple[str, str]]) -> dict[str
 def instances(clients: Clients, ids: Sequence[str]) -> tuple[dict[str, Raw], frozenset[str]]:
     """EC2's items by instance id, and the ids that EC2 says do not exist. Without an id no call is made.
 
-    EC2 refuses a question whole because of one id that it does not know: that one is left out, and the rest asked once more.
+    EC2 refuses a question whole because of one id that it does not know: what it names is left out, and the rest asked again.
 
     Raises:
-        SourceUnavailable: a page failed, or the second question was refused as well.
+        SourceUnavailable: a page failed, or a question was refused that names no id to leave out.
     """
     found: dict[str, Raw] = {}
     unheard: frozenset[str] = frozenset()
     for batch in _batches(ids, IDS):
-        try:
-            items = _instances(clients, batch)
-        except aws.NoSuchInstances as error:
-            left = [key for key in batch if key not in error.ids]
-            if len(left) == len(batch):
-                raise
-            unheard |= error.ids
-            items = _instances(clients, left) if left else []
-        asked = frozenset(batch)
-        found |= {str(item.get("InstanceId")): item for item in items if item.get("InstanceId") in asked}
-    return found, unheard
+        left = batch
+        while left:
+            try:
+                found |= {str(item.get("InstanceId")): item for item in _instances(clients, left)}
+                break
+            except aws.NoSuchInstances as error:
+                rest = [key for key in left if key not in error.ids]
+                if len(rest) == len(left):
+                    raise
+                unheard |= error.ids & frozenset(left)
+                left = rest
+    asked = frozenset(ids)
+    return {key: item for key, item in found.items() if key in asked}, unheard
 
 
 def own_group(clients: Clients, instance_id: str) -> str:
