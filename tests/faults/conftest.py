@@ -68,7 +68,9 @@ def stages(cloud: Cloud, haproxy: Haproxy, servers: Servers, pool: LoopbackPool)
 
 
 @pytest.fixture
-def make_stage(cloud: Cloud, one_haproxy: Haproxy, answering: Servers, loopback_pool: LoopbackPool) -> Iterator[StageMaker]:
+def make_stage(
+    cloud: Cloud, one_haproxy: Haproxy, answering: Servers, loopback_pool: LoopbackPool
+) -> Iterator[StageMaker]:
     """``make_stage(haproxy)``: a node, not yet started."""
     with stages(cloud, one_haproxy, answering, loopback_pool) as make:
         yield make

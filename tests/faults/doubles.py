@@ -118,7 +118,9 @@ def tampering(address: str, target: str) -> Iterator[Tampered]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in {"host", "connection", "accept-encoding"}}
+            headers = {
+                k: v for k, v in self.headers.items() if k.lower() not in {"host", "connection", "accept-encoding"}
+            }
             asked = urllib.request.Request(target + self.path, body, headers)
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=10) as answer:
                 text = answer.read().decode()

@@ -108,7 +108,8 @@ class Stage:
     # --- settings ---
 
     def _sections(self) -> dict[str, Any]:
-        check = {"path": "/healthz", "interval": "100ms", "rise": 1, "fall": 1}
+        # Quick to come up and slow to go down: a busy machine must not look like a dead server.
+        check = {"path": "/healthz", "interval": "500ms", "fast": "100ms", "timeout": "3s", "rise": 1, "fall": 3}
         return {
             "fleet": "edge",
             "aws": {"region": "eu-west-1", "connect_timeout": "1s", "read_timeout": "2s", "max_attempts": 1},
@@ -116,7 +117,13 @@ class Stage:
             "peers": {"port": PEERS},
             "frontends": [{"name": "web", "bind": f"{self.address}:{HTTP}", "default_backend": "site"}],
             "backends": [
-                {"name": "site", "port": self.servers.port, "sources": [{"asg": "none"}], "check": check, "drain": "30s"}
+                {
+                    "name": "site",
+                    "port": self.servers.port,
+                    "sources": [{"asg": "none"}],
+                    "check": check,
+                    "drain": "30s",
+                }
             ],
             "haproxy": {
                 "binary": str(self.haproxy.binary),
@@ -271,7 +278,8 @@ class Stage:
     def boot(self, *sources: Mapping[str, Any]) -> None:
         """First pass, HAProxy's start, and passes until all is calm."""
         self.feed(*sources)
-        self.turn()
+        report = self.turn()
+        assert self.config.exists(), report.errors
         self.start_haproxy()
         self.settle()
 
@@ -312,12 +320,14 @@ class Stage:
         return tuple(row for row in eye.servers(self.runtime) if row.backend != "hafleet_ready")
 
     def rotation(self, backend: str = "site") -> list[str]:
-        """Servers that get new requests, sorted."""
-        return sorted(row.name for row in self.rows() if row.backend == backend and row.in_rotation)
+        """Servers that are meant to get new requests, sorted; whether they are up is the health check's business."""
+        return sorted(row.name for row in self.rows() if row.backend == backend and _wanted(row))
 
     def installed(self) -> set[str]:
         """Servers of the file on disk with a weight above zero."""
-        found = re.findall(r"^\s+server (i-\S+|static-\S+) \S+ id \d+ weight (\d+)", self.config.read_text(), re.MULTILINE)
+        found = re.findall(
+            r"^\s+server (i-\S+|static-\S+) \S+ id \d+ weight (\d+)", self.config.read_text(), re.MULTILINE
+        )
         return {name for name, weight in found if weight != "0"}
 
     @property
@@ -327,7 +337,7 @@ class Stage:
 
     def picture(self) -> Picture:
         """What a fault must leave as it is."""
-        rows = tuple((row.backend, row.name, row.weight) for row in self.rows() if row.in_rotation)
+        rows = tuple((row.backend, row.name, row.weight) for row in self.rows() if _wanted(row))
         now = eye.master(self.master)
         return Picture(self.config.read_bytes(), tuple(sorted(rows)), now.reloads, now.worker)
 
@@ -349,6 +359,11 @@ class Stage:
         """End HAProxy and remove the files."""
         self.stop_haproxy()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _wanted(row: eye.ServerRow) -> bool:
+    """True when neither weight nor maintenance keeps the server out of rotation."""
+    return row.weight > 0 and not row.status.startswith(("MAINT", "DRAIN"))
 
 
 def wait(condition: Callable[[], object], seconds: float, what: Callable[[], str]) -> None:

@@ -224,5 +224,3 @@ def test_f17_no_credentials_at_all_is_a_refusal_too(stage: Stage, monkeypatch: p
     assert held(report) == ["unknown"]
     assert "give the instance a role" in report.errors[0]
     assert stage.picture() == before
-
-
