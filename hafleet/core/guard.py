@@ -94,10 +94,14 @@ def ceiling(case: Case, proposal: Proposal) -> Ruling:
 
 
 def confirm_reads(case: Case, proposal: Proposal) -> Ruling:
-    """One read proves nothing: a server must be missing from several in a row."""
-    need = case.safety.confirm_reads
-    early = tuple(a for a in proposal.removals if a.reads < need)
-    return _hold(case, proposal, early, "confirm_reads", f"missing without evidence, in fewer than {need} reads")
+    """One read proves nothing: a server must be missing from several in a row, and not all of them within a moment.
+
+    Wake-ups can put two passes 0.1 s apart, and both can meet the same lagging copy behind the API.
+    """
+    need, span = case.safety.confirm_reads, case.safety.confirm_time
+    early = tuple(a for a in proposal.removals if a.reads < need or (need > 1 and case.at - a.since < span))
+    what = f"missing without evidence, in fewer than {need} reads or for less than {span:g} s"
+    return _hold(case, proposal, early, "confirm_reads", what)
 
 
 def group_missing(case: Case, proposal: Proposal) -> Ruling:

@@ -142,6 +142,8 @@ class Safety(Model):
     """Share of a backend that may leave per pass without evidence; one server always may."""
     confirm_reads: Whole = Field(default=2, ge=1, le=100)
     """Complete reads in a row that must miss a server before it may leave."""
+    confirm_time: Duration = 3.0
+    """The first and the last of these reads are at least this far apart."""
     ceiling: Number = Field(default=10.0, gt=1)
     """A membership this many times the last one is held."""
     hold_max: Duration = 3600.0

@@ -37,6 +37,21 @@ def test_one_read_without_a_server_removes_nothing() -> None:
     assert (len(story.names()), story.held()) == (9, [])
 
 
+def test_two_reads_within_a_moment_prove_nothing_either() -> None:
+    story = Story()
+    story.see(fleet("blue", range(10)))
+    for _ in range(5):
+        story.see(fleet("blue", range(9)), step=0.2)
+        assert (len(story.names()), story.held()) == (10, ["confirm_reads"])
+    story.see(fleet("blue", range(9)), step=3.0)
+    assert len(story.names()) == 9
+    hasty = Story(make_settings(safety={"confirm_time": 0}))
+    hasty.see(fleet("blue", range(10)))
+    for _ in range(2):
+        hasty.see(fleet("blue", range(9)), step=0.2)
+    assert len(hasty.names()) == 9  # the control: without the time, two hasty reads do
+
+
 def test_without_confirm_reads_one_read_would() -> None:
     story = Story(rules=without(guard.confirm_reads))
     story.see(fleet("blue", range(10)))
@@ -181,7 +196,7 @@ def test_a_tag_that_finds_no_group_any_more_removes_nothing() -> None:
 
 
 def test_a_member_of_unknown_origin_is_judged_by_every_group() -> None:
-    proposal = Proposal(removals=(Absence("i-1", "", 9, AT),))
+    proposal = Proposal(removals=(Absence("i-1", "", 9, AT - 60),))
     short = (fleet("blue", [1], desired=2),)
     assert judge(make_case(groups=short), proposal, (guard.half_answer,)).proposal.removals == ()
     assert judge(make_case(groups=(group("blue", desired=1),)), proposal, (guard.empty,)).proposal.removals == ()
@@ -277,7 +292,7 @@ def test_a_group_that_lists_ten_times_what_it_wants_is_not_believed_however_smal
 def test_a_reason_names_five_and_counts_the_rest() -> None:
     ruling = judge(make_case(), Proposal(removals=absences(7, reads=1)), (guard.confirm_reads,))
     assert ruling.held[0].reason == (
-        f"missing without evidence, in fewer than 2 reads: {', '.join(iid(n) for n in range(5))} and 2 more"
+        f"missing without evidence, in fewer than 2 reads or for less than 3 s: {', '.join(iid(n) for n in range(5))} and 2 more"
     )
     assert ruling.reasons.keys() == {iid(n) for n in range(7)}
 

@@ -114,6 +114,7 @@ def test_every_default() -> None:
         "safety": {
             "max_removal": 0.15,
             "confirm_reads": 2,
+            "confirm_time": 3.0,
             "ceiling": 10.0,
             "hold_max": 3600.0,
             "reload_min_interval": 10.0,
