@@ -17,31 +17,21 @@ class Features:
     version: Version
     reload_answers: bool  # 2.7: the master's `reload` waits and answers Success=0|1; before, poll `show proc`
     add_cookie: bool  # 3.0: `add server` takes `cookie`; 2.6 refuses it
-    wait_removable: bool  # 3.0: `wait 1s srv-removable be/srv`
     safe_del: bool  # 3.2.22: the last of the fixes of `del server`; 2.6.12 crashes when the server refused connections
     pool_options: bool  # before 3.0: an added server reuses connections only with its pool options spelled out
-    async_addr: bool  # 3.0: `set server addr` is applied later: read it back before `state ready`
-    slow_set_map: bool  # before 3.0: `set map` searches the whole map, 0.25 ms each at 10,000 entries
     prompt_per_line: bool  # 3.2: one prompt per line; before, one per command of a line
     line_bytes: int  # longest command line; 3.2 refuses what does not fit its buffer, earlier ones take more
-    init_state: bool  # 3.1: `init-state` on server lines
-    stats_file: bool  # 3.0: `stats-file` and `guid` keep counters over a reload
 
 
 # field -> first version that has it. The negative ones (a flaw that ended) are in _UNTIL.
 _SINCE: dict[str, Version] = {
     "reload_answers": (2, 7, 0),  # changelog
     "add_cookie": (3, 0, 0),
-    "wait_removable": (3, 0, 0),
     "safe_del": (3, 2, 22),  # changelog
-    "async_addr": (3, 0, 0),
     "prompt_per_line": (3, 2, 0),
-    "init_state": (3, 1, 0),  # changelog
-    "stats_file": (3, 0, 0),
 }
 _UNTIL: dict[str, Version] = {
     "pool_options": (3, 0, 0),
-    "slow_set_map": (3, 0, 0),
 }
 _LINE_BYTES = 15_000  # the same for all: below the 16 kB buffer of 3.2
 

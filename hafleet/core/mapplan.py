@@ -4,12 +4,14 @@ Each map file holds a stamp entry whose value is the digest of the others; the w
 changed entry by entry its stamp says so, and whoever finds it that way replaces the whole map in one transaction.
 """
 
+import re
 from collections.abc import Iterator
 
 from hafleet.core.command import Command
 
 STAMP_KEY = "hafleet-stamp.invalid"
 VERSION = "{version}"  # stands for the number that `prepare map` answers, in the commands that follow it
+_SAFE = re.compile(r"[^\s;\\#\"'<]+")  # what needs no escaping on a command line of the Runtime API
 _DIRTY = "changing"  # the stamp of a map between the first and the last of several commands
 _SMALL = 200  # more changes than this go as one transaction: atomic, and 10,000 entries take 14 to 148 ms
 
@@ -31,8 +33,8 @@ def stamp(content: str) -> str:
     return "" if at < 0 else content[at:].partition("\n")[0].partition(" ")[2].strip()
 
 
-def commands(path: str, base: str | None, wanted: str) -> tuple[Command, ...]:
-    """The commands for one map.
+def commands(path: str, base: str | None, wanted: str) -> tuple[Command, ...] | None:
+    """The commands for one map; None when an entry holds characters that mean something else on a command line.
 
     Args:
         path: the map file as the configuration names it.
@@ -40,9 +42,11 @@ def commands(path: str, base: str | None, wanted: str) -> tuple[Command, ...]:
         wanted: the content it shall have.
     """
     new = entries(wanted)
-    if base is None:
+    if not all(_SAFE.fullmatch(key) and _SAFE.fullmatch(value) for key, value in new.items()):
+        return None
+    old = entries(base) if base is not None else None
+    if old is None or not all(_SAFE.fullmatch(key) for key in old):
         return tuple(_transaction(path, new))
-    old = entries(base)
     changed = tuple(_changes(path, old, new))
     return tuple(_transaction(path, new)) if len(changed) > _SMALL else changed
 

@@ -85,9 +85,15 @@ def plan(installed: Installed, wanted: Rendered, worker: Worker | Unknown, featu
     # The disk says what runs only where it is of the structure that the worker shows.
     old = found if found is not None and found.structure == worker.stamp else None
     servers = _Servers(old, new, worker, features)
+    maps = _map_commands(installed, wanted, worker, servers)
+    commands = tuple(command for group in (servers.commands(), *maps.values()) for command in group or ())
     reasons = (*_structure_reasons(found, new, worker), *servers.reasons)
+    reasons += tuple(f"an entry of {name} cannot go on a command line" for name, group in maps.items() if group is None)
+    if any(len(command.text) > features.line_bytes for command in commands):
+        commands = ()
+        reasons += ("a runtime command would be longer than HAProxy takes",)
     return ProxyPlan(
-        commands=(*servers.commands(), *_map_commands(installed, wanted, worker, servers)),
+        commands=commands,
         write=write,
         reload=reasons,
         parked=() if reasons or servers.delete else (*servers.parked, *servers.remove),
@@ -254,11 +260,14 @@ def _same_address(server: RunningServer, line: ServerLine) -> bool:
         return False
 
 
-def _map_commands(installed: Installed, wanted: Rendered, worker: Worker, servers: _Servers) -> tuple[Command, ...]:
-    """Commands for every map that the worker has with other content. A map that names backends which are not loaded yet
-    goes with the reload that brings them.
+def _map_commands(
+    installed: Installed, wanted: Rendered, worker: Worker, servers: _Servers
+) -> dict[str, tuple[Command, ...] | None]:
+    """Commands for every map that the worker has with other content, by name; None for one that takes a reload.
+
+    A map that names backends which are not loaded yet is left to the reload that brings them.
     """
-    found: list[Command] = []
+    found: dict[str, tuple[Command, ...] | None] = {}
     paths = servers.new.maps
     for name, content in sorted(wanted.maps.items()):
         stamp = mapplan.stamp(content)
@@ -269,5 +278,5 @@ def _map_commands(installed: Installed, wanted: Rendered, worker: Worker, server
             continue
         base = installed.maps.get(name)
         known = base if base is not None and mapplan.stamp(base) == runs else None
-        found.extend(mapplan.commands(paths[name], known, content))
-    return tuple(found)
+        found[name] = mapplan.commands(paths[name], known, content)
+    return found

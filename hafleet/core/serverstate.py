@@ -174,7 +174,7 @@ def _rows(state: str) -> Iterable[list[str]]:
         raise ProxyUnavailable(
             "`show servers state` answered in a format that is not known", fix="is HAProxy 2.6 to 3.2?"
         )
-    rows = [line.split(" ") for line in lines[2:] if line]
+    rows = [line.split(" ", _UNTIL_PORT) for line in lines[2:] if line]
     if any(len(row) < _UNTIL_PORT for row in rows):
         raise ProxyUnavailable("the answer of `show servers state` is cut off")
     return rows

@@ -88,8 +88,8 @@ def test_the_plan_leads_to_what_a_fresh_start_would_be(haproxy: Haproxy, tmp_pat
     @settings(
         max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True
     )
-    @given(config=configurations(addresses), number=st.integers(0, 10**9))
-    def step(config: Config, number: int) -> None:
+    @given(config=configurations(addresses))
+    def step(config: Config) -> None:
         wanted = running.render(config)
         plan = running.apply(wanted)
         note("\n".join(plan.lines()))

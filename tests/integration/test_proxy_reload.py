@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,14 +162,32 @@ def test_a_warning_is_refused_too(rig: Rig, loopback: Loopback) -> None:
 def test_a_text_cut_at_a_line_is_refused_though_haproxy_takes_it(rig: Rig, loopback: Loopback) -> None:
     whole = rig.render(Config({"site": (Srv("i-0000000a", loopback.address()),)}))
     cut = Rendered(whole.text[: whole.text.index("backend never")], whole.maps)
+    assert haproxy_takes(rig, cut.text)
     with pytest.raises(ConfigRejected, match="cut off"):
         rig.proxy.check(cut)
 
 
-def test_a_text_without_listeners_is_refused_though_haproxy_takes_it(rig: Rig, loopback: Loopback) -> None:
+def test_a_text_without_listeners_is_refused_though_haproxy_may_take_it(rig: Rig, loopback: Loopback) -> None:
     config = Config({"site": (Srv("i-0000000a", loopback.address()),)})
+    bare = recut(rig, config, f"frontend web\n    bind {rig.address}:8000\n", "backend web\n")
     with pytest.raises(ConfigRejected, match="no listener"):
-        rig.proxy.check(recut(rig, config, f"    bind {rig.address}:8000\n", ""))
+        rig.proxy.check(bare)
+
+
+def test_a_text_without_servers_is_refused_though_haproxy_takes_it(rig: Rig) -> None:
+    bare = recut(rig, Config({"site": ()}), "    server never 127.0.0.1:9", "")
+    assert haproxy_takes(rig, bare.text)
+    with pytest.raises(ConfigRejected, match="no server"):
+        rig.proxy.check(bare)
+
+
+def haproxy_takes(rig: Rig, text: str) -> bool:
+    """HAProxy's own check, without ours."""
+    rig.proxy.install(rig.render(Config({"site": ()})))
+    alone = rig.folder / "alone.cfg"
+    alone.write_text(text)
+    command = (rig.settings.binary, "-c", "-dW", "-f", str(alone))
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_a_map_that_is_not_there_is_refused(rig: Rig, loopback: Loopback) -> None:
@@ -207,6 +226,16 @@ def test_a_taken_port_is_refused_before_the_old_listeners_feel_it(rig: Rig, loop
     assert rig.observe().pid == worker.pid
     rig.apply(wanted)
     assert rig.observe().pid != worker.pid
+
+
+def test_a_port_taken_on_another_address_than_our_own_is_refused(rig: Rig, loopback: Loopback) -> None:
+    a, elsewhere = Srv("i-0000000a", loopback.address()), loopback.address()
+    rig.start(Config({"site": (a,)}))
+    with socket.socket() as other:
+        other.bind((elsewhere, 8000))  # the port that we listen on at our own address
+        other.listen()
+        with pytest.raises(ConfigRejected, match="taken by another program"):
+            rig.apply(rig.render(Config({"site": (a,)}, frontend=(f"bind {elsewhere}:8000",))))
 
 
 def test_an_address_of_another_host_is_refused(rig: Rig, loopback: Loopback) -> None:

@@ -9,19 +9,15 @@ from hafleet.core.model import Version
 @pytest.mark.parametrize(
     ("version", "names"),
     [
-        ((2, 6, 12), {"pool_options", "slow_set_map"}),
-        ((2, 8, 0), {"pool_options", "slow_set_map", "reload_answers"}),
-        ((3, 0, 11), {"reload_answers", "add_cookie", "wait_removable", "async_addr", "stats_file"}),
+        ((2, 6, 12), {"pool_options"}),
+        ((2, 8, 0), {"pool_options", "reload_answers"}),
+        ((3, 0, 11), {"reload_answers", "add_cookie"}),
         (
             (3, 2, 21),
             {
                 "reload_answers",
                 "add_cookie",
-                "wait_removable",
-                "async_addr",
-                "stats_file",
                 "prompt_per_line",
-                "init_state",
             },
         ),
         (
@@ -29,11 +25,7 @@ from hafleet.core.model import Version
             {
                 "reload_answers",
                 "add_cookie",
-                "wait_removable",
-                "async_addr",
-                "stats_file",
                 "prompt_per_line",
-                "init_state",
                 "safe_del",
             },
         ),

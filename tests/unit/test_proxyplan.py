@@ -320,3 +320,18 @@ def test_a_map_that_names_a_backend_of_the_coming_structure_waits_for_the_reload
 
 def test_the_first_of_two_equal_keys_counts() -> None:
     assert mapplan.entries("/a one\n/a two\n") == {"/a": "one"}
+
+
+@pytest.mark.parametrize("key", ["/a;b", "/a\\b", "/a#b", '/a"b', "/<<"])
+def test_an_entry_that_a_command_line_would_take_apart_is_a_reload(key: str) -> None:
+    found = mapped(map_file({}), map_file({key: "site"}))
+    assert found.reload == ("an entry of paths.map cannot go on a command line",)
+    assert lines(found) == []
+    assert lines(mapped(map_file({key: "site"}), map_file({})))[0] == "prepare map /m/paths.map"
+
+
+def test_a_command_that_is_too_long_is_a_reload() -> None:
+    long = f"{CHECK} sni {'x' * 16_000}"
+    found = planned(text(options=(long,)), text(f"{A[: -len(CHECK)]}{long}", options=(long,)))
+    assert found.reload == ("a runtime command would be longer than HAProxy takes",)
+    assert found.commands == ()

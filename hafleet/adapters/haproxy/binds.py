@@ -60,12 +60,19 @@ def _bind(listener: Listener) -> int:
 
 
 def _holds(pid: int, listener: Listener) -> bool:
-    """True when the running worker listens on this port itself: its successor binds beside it (SO_REUSEPORT)."""
+    """True when the running worker listens there itself: its successor binds beside it (SO_REUSEPORT)."""
     try:
         own = psutil.Process(pid).net_connections(kind="udp" if listener.udp else "tcp")
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return _same_user_holds(pid, listener)
-    return any(c.laddr[1:2] == (listener.port,) and c.status in {"LISTEN", "NONE"} for c in own)
+    states = {psutil.CONN_LISTEN, psutil.CONN_NONE}
+    bound = [c.laddr for c in own if c.status in states and len(c.laddr) == 2]  # () while not bound
+    return any(at.port == listener.port and _overlap(at.ip, listener.address) for at in bound)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """True when binding both can only work side by side."""
+    return one == other or not {one, other}.isdisjoint({"", "0.0.0.0", "::"})
 
 
 def _same_user_holds(pid: int, listener: Listener) -> bool:

@@ -72,7 +72,10 @@ class Checker:
                 path = self._maps / name
                 path.write_bytes(content.encode())
             path = self._file
-            write_atomic(path, candidate.text.replace(f"{self._disk.maps}/", f"{self._maps}/").encode(), mode=0o640)
+            text = candidate.text
+            for name in candidate.maps:
+                text = text.replace(f"{self._disk.maps}/{name}", f"{self._maps}/{name}")
+            write_atomic(path, text.encode(), mode=0o640)
         except OSError as error:
             raise StoreError(
                 f"the candidate cannot be written: {error.strerror or error}",
