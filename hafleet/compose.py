@@ -18,6 +18,7 @@ from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Assembly
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
+from hafleet.core.used_files import used_files
 from hafleet.ports import NodeMetadata
 from hafleet.reconcile import Plan, Ports, Reconciler
 
@@ -126,10 +127,6 @@ class AgentWorkshop:
 
 def watch_paths(path: Path, parts: Parts) -> tuple[Path, ...]:
     """Files and folders whose change should wake a pass: settings, templates, maps and certificates."""
-    settings = parts.settings
-    found = [path, Path(settings.haproxy.maps_dir), *parts.renderer.watch_paths()]
-    if settings.peers.tls:
-        found += [Path(settings.peers.tls.cert), Path(settings.peers.tls.ca)]
-    found += [Path(frontend.tls.cert) for frontend in settings.frontends if frontend.tls]
-    found += [Path(b.tls.ca) for b in settings.backends if b.tls and not b.tls.ca.startswith("@")]
+    used = (Path(name) for name in used_files(parts.settings))
+    found = (path, Path(parts.settings.haproxy.maps_dir), *parts.renderer.watch_paths(), *used)
     return tuple(dict.fromkeys(found))

@@ -1,7 +1,10 @@
-"""Where templates lie: a file in the user's folder replaces the shipped one of the same name, each on its own."""
+"""Files that decide the configuration: templates, where the user's file replaces the shipped one of the same name, each on its
+own; and the certificates that HAProxy reads when it loads.
+"""
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import BaseLoader, Environment, TemplateNotFound
@@ -77,3 +80,30 @@ class TemplateFolders(BaseLoader):
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class UsedFiles:
+    """Digests of the files that HAProxy reads when it loads, read again only when their stat changes."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = tuple(Path(path) for path in paths)
+        self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
+
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """(path, short digest) of each file; of a folder, of everything in it. "missing" where there is nothing to read."""
+        return tuple((str(path), self._digest(path)) for path in self._paths)
+
+    def _digest(self, path: Path) -> str:
+        if path.is_dir():
+            inside = [f"{entry.name} {self._of_file(entry)}" for entry in sorted(path.iterdir()) if entry.is_file()]
+            return hashlib.sha256("\n".join(inside).encode("utf-8", "replace")).hexdigest()[:16]
+        return self._of_file(path)
+
+    def _of_file(self, path: Path) -> str:
+        try:
+            stamp = _stamp(path.stat())
+            if path not in self._known or self._known[path][0] != stamp:
+                self._known[path] = (stamp, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+        except OSError:
+            return "missing"  # or closed to this user: HAProxy's own check says so, with the line
+        return self._known[path][1]

@@ -20,6 +20,7 @@ __all__ = ["OWN_NAME", "STAMP", "ConfigText", "ServerLine", "complete", "digest"
 
 STAMP = "HAFLEET_STRUCTURE"  # environment variable of the worker that tells which structure it has loaded
 OPTIONS_MARK = "# hafleet:options"  # comment directive: an option string that servers of this backend may have
+FILE_MARK = "# hafleet:file"  # comment directive: a file that HAProxy reads when it loads, and a digest of its content
 END_MARK = "# hafleet:end sha256="
 OWN_PREFIX = "hafleet_"  # backends of hafleet itself: their servers carry state (drain) that no plan may touch
 
@@ -121,7 +122,7 @@ def _plain(raw: str) -> str:
     line = raw.strip()
     if '"' in line or "'" in line or "\\" in line:
         return line
-    if "#" in line and not line.startswith(OPTIONS_MARK):
+    if "#" in line and not line.startswith((OPTIONS_MARK, FILE_MARK)):
         line = line.partition("#")[0]
     return " ".join(line.split())
 
@@ -184,6 +185,8 @@ class _Parser:
                 self.options.setdefault(self.backend, set()).add(" ".join(line[len(OPTIONS_MARK) :].split()))
         elif word == "setenv" and line.startswith(f"setenv {STAMP} "):
             self.stamp = line.rpartition(" ")[2]
+        elif line.startswith(FILE_MARK):
+            self.lines.append(line)
         elif not line.startswith("#"):
             self.other(word, line, number)
 

@@ -14,9 +14,11 @@ from typing import Any
 
 from hafleet import compose
 from hafleet.core.model import Groups
+from hafleet.lab.cloud import Machine
 from hafleet.lab.fleet import Lab
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.node import Node
+from hafleet.lab.servers import tell
 from hafleet.ports import Membership
 from hafleet.reconcile import Reconciler
 from tests.bench.figures import ms, summary
@@ -110,20 +112,24 @@ def wait_for(reconciler: Reconciler, condition: Any) -> None:
 
 
 def _arrival(lab: Lab, reconciler: Reconciler, witness: Witness, client: Client, size: int) -> tuple[float, float]:
-    """Seconds from answer to first request, and those of the pass itself, for one new instance."""
-    known = set(witness.seen)
+    """Seconds from answer to first request, and those of the pass itself, for one new instance whose server is ready."""
+    known = {machine.id for machine in lab.members("shop-blue")}
     lab.scale("shop-blue", size)
-    spent = 0.0
-    end = time.monotonic() + 60
-    while True:
-        began = time.perf_counter()
-        reconciler.apply(reconciler.plan(reconciler.observe()))
-        new = set(witness.seen) - known
-        if new:
-            (name,) = new
-            spent = spent or time.perf_counter() - began
-            if name in client.answered:
-                return client.answered[name] - witness.seen[name], spent
+    lab.wait_until(lambda: any(_ready(m) for m in lab.members("shop-blue") if m.id not in known), 30, "a new server")
+    (name,) = {machine.id for machine in lab.members("shop-blue")} - known
+    began = time.perf_counter()
+    reconciler.apply(reconciler.plan(reconciler.observe()))
+    spent = time.perf_counter() - began
+    end = time.monotonic() + 30
+    while name not in client.answered:
         if time.monotonic() > end:
-            raise TimeoutError(f"no request reached {new}")
-        time.sleep(0.02)
+            raise TimeoutError(f"no request reached {name}")
+        time.sleep(0.005)
+    return client.answered[name] - witness.seen[name], spent
+
+
+def _ready(machine: Machine) -> bool:
+    try:
+        return tell(machine.address, "/healthz") == "ok\n"
+    except OSError:
+        return False
