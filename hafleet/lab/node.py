@@ -91,7 +91,6 @@ class Node:
                 "threads": 1,
                 "maxconn": 2000,
                 "hard_stop_after": "20s",
-                "close_spread_time": "1s",
                 "stats": f"{self.address}:{STATS_PORT}",
                 "health": f"{self.address}:{HEALTH_PORT}",
             },
