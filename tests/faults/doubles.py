@@ -4,7 +4,8 @@ import re
 import socketserver
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
@@ -134,7 +135,7 @@ def tampering(address: str, target: str) -> Iterator[Tampered]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_args: object) -> None:
             """Silence."""
 
     class Server(socketserver.ThreadingTCPServer):
@@ -153,25 +154,58 @@ def tampering(address: str, target: str) -> Iterator[Tampered]:
         server.server_close()
 
 
-def of_instance(instance: str, change: Callable[[str], str]) -> Edit:
-    """An edit of one instance's item in the answers of Auto Scaling (``member``) and EC2 (``item``)."""
+Change = Callable[[ET.Element], None]  # of the item of one instance
 
-    def edit(operation: str, body: str) -> str:
-        name = "member" if operation == "DescribeAutoScalingGroups" else "item"
-        parts = re.split(rf"(<{name}>(?:(?!<{name}>).)*?<[iI]nstanceId>{instance}<.*?</{name}>)", body, flags=re.DOTALL)
-        return "".join(change(part) if f">{instance}<" in part else part for part in parts)
+
+def of_instance(instance: str, change: Change) -> Edit:
+    """An edit of one instance's items in the answers of Auto Scaling and EC2."""
+    return of_instances(lambda found, item: change(item) if found == instance else None)
+
+
+def of_instances(change: Callable[[str, ET.Element], None]) -> Edit:
+    """An edit of every instance's items: ``change`` gets the id and the item."""
+
+    def edit(_operation: str, body: str) -> str:
+        root = ET.fromstring(body)
+        for item in list(root.iter()):
+            ids = [child.text or "" for child in item if local(child) in {"InstanceId", "instanceId"}]
+            if ids:
+                change(ids[0], item)
+        return ET.tostring(root, encoding="unicode").replace("\r", "&#13;")
 
     return edit
 
 
-def field_to(name: str, value: str) -> Callable[[str], str]:
-    """A change of one field of an item: its first element of this name gets this text."""
-    return lambda item: re.sub(rf"<{name}>[^<]*</{name}>", lambda _: f"<{name}>{value}</{name}>", item, count=1)
+def local(element: ET.Element) -> str:
+    """The tag without its namespace."""
+    return element.tag.rpartition("}")[2]
 
 
-def field_gone(name: str) -> Callable[[str], str]:
-    """A change of one item that takes an element away."""
-    return lambda item: re.sub(rf"<{name}>[^<]*</{name}>", "", item)
+def field_to(name: str, value: str) -> Change:
+    """A change of one field: every element of this name gets this text."""
+
+    def change(item: ET.Element) -> None:
+        for element in item.iter():
+            if local(element) == name:
+                element.text = value
+
+    return change
 
 
-Sources = Mapping[str, Any]
+def field_gone(*names: str) -> Change:
+    """A change that takes elements away."""
+
+    def change(item: ET.Element) -> None:
+        for parent in list(item.iter()):
+            parent[:] = [child for child in parent if local(child) not in names]
+
+    return change
+
+
+def field_new(name: str, value: str) -> Change:
+    """A change that adds a field."""
+
+    def change(item: ET.Element) -> None:
+        ET.SubElement(item, item.tag.rpartition("}")[0] + "}" * ("}" in item.tag) + name).text = value
+
+    return change

@@ -9,6 +9,7 @@ import pytest
 from hafleet import compose
 from hafleet.core.model import Groups, Memory
 from hafleet.core.settings import Aws
+from hafleet.ports import Membership, Store
 from hafleet.reconcile import ALL_RULES, Ports
 from tests.faults.conftest import StageMaker
 from tests.faults.doubles import Make, PageByPage, Recorded, TrustsListings, instead, unguarded, without
@@ -201,7 +202,7 @@ def test_f09_what_really_terminates_leaves_at_once_through_drain_without_a_reloa
 def test_f09_control_without_the_word_of_aws_the_same_servers_are_held(stage: Stage) -> None:
     group = stage.group(10)
     stage.boot({"asg": group})
-    stage.ports = instead(lambda real: _Speechless(real))
+    stage.ports = instead(_Speechless)
     stage.birth()
     stage.turn()
     stage.cloud.scale(group, 5)
@@ -214,7 +215,7 @@ def test_f09_control_without_the_word_of_aws_the_same_servers_are_held(stage: St
 class _Speechless:
     """Leaves out every instance that AWS says is leaving."""
 
-    real: compose.AsgMembership
+    real: Membership
 
     def read(self, names: frozenset[str], tags: frozenset[tuple[str, str]], ipv6: frozenset[str]) -> Groups:
         groups = self.real.read(names, tags, ipv6)
@@ -357,7 +358,7 @@ def _old_answer(answer: Groups, *, guarded: bool) -> Callable[[Ports], Ports]:
 class _NoOrder:
     """A memory that forgets when its reads began."""
 
-    real: compose.FileStore
+    real: Store
 
     def load(self, node_id: str | None) -> Memory:
         return dataclasses.replace(self.real.load(node_id), read_started=0.0)

@@ -95,12 +95,17 @@ def test_f02_control_without_the_read_timeout_the_pass_does_not_end(stage: Stage
     stage.write()
     ended = threading.Event()
     with stage.fault("hang"):
-        thread = threading.Thread(target=lambda: (stage.turn(), ended.set()))
+        thread = threading.Thread(target=_pass_and_tell, args=(stage, ended))
         thread.start()
         assert not ended.wait(3)
         stage.cloud.heal()
         thread.join(20)
     assert ended.is_set()
+
+
+def _pass_and_tell(stage: Stage, ended: threading.Event) -> None:
+    stage.turn()
+    ended.set()
 
 
 # --- row 3: throttling ------------------------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ def _calls_in_an_hour(stage: Stage, kind: type[Agent]) -> float:
         stage.run(60)
     passes = sum(stage.cloud.calls().values()) - before
     assert passes == 60
-    tries = Settings.model_fields["aws"].default.max_attempts
+    tries: int = Settings.model_fields["aws"].default.max_attempts
     return tries * passes * 3600 / (stage.clock.wall() - began)
 
 
