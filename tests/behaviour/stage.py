@@ -256,10 +256,14 @@ class Node:
 
     def start(self) -> None:
         """The first pass writes the file; then HAProxy starts; then its servers answer their checks."""
-        self.turn()
+        first = self.turn()
+        assert first.outcome.wrote, (first.plan.errors, first.outcome.errors)
         argv = [self.binary, "-W", "-S", f"{self.master_socket},mode,600", "-f", str(self.config)]
         self.haproxy = self.processes.start(argv, log=self.folder / "haproxy.log")
-        wait_until(self.serves, 20, f"HAProxy in {self.folder}; its log: {self.log()}", every=0.02)
+        try:
+            wait_until(self.serves, 20, f"HAProxy in {self.folder}", every=0.02)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {self.in_rotation()} of {self.expected()}; its log: {self.log()}") from error
 
     def serves(self) -> bool:
         """True when its worker has exactly the instances in service in rotation."""
