@@ -10,6 +10,7 @@ from math import floor
 
 from hafleet.core.model import Group, Held
 from hafleet.core.settings import Safety
+from hafleet.core.sources import INSTANCE_ID
 
 _NAMED = 5  # names that a reason spells out
 
@@ -123,7 +124,12 @@ def empty(case: Case, proposal: Proposal) -> Ruling:
 
 
 def half_answer(case: Case, proposal: Proposal) -> Ruling:
-    """A group that lists less than it wants may be half an answer: wait, though not for ever."""
+    """A group that lists less than it wants may be half an answer: wait, though not for ever.
+
+    An item without a readable id counts as not listed, for it may be any of the missing ones.
+    """
+    if not proposal.removals:
+        return Ruling(proposal)
     short = {group.name: group for group in case.groups if group.instances and listed(group) < group.desired}
     kept = tuple(
         a
@@ -155,8 +161,12 @@ PEER_RULES: tuple[Rule, ...] = (confirm_reads, empty, half_answer)
 
 
 def listed(group: Group) -> int:
-    """Capacity that a group lists, in the units of its DesiredCapacity, less what terminates."""
-    return sum(max(1, instance.capacity) for instance in group.instances if not instance.terminates)
+    """Capacity that a group lists under readable ids, in the units of its DesiredCapacity, less what terminates."""
+    return sum(
+        max(1, instance.capacity)
+        for instance in group.instances
+        if not instance.terminates and INSTANCE_ID.fullmatch(instance.id)
+    )
 
 
 def _hold(case: Case, proposal: Proposal, kept: Sequence[Absence], rule: str, what: str) -> Ruling:

@@ -248,6 +248,15 @@ def test_a_missing_server_stays_while_its_replacement_is_not_up() -> None:
     assert (story.names(), story.drained()) == (ids(2), ids(1))
 
 
+@pytest.mark.parametrize("name", ["", "i-x", "i-0000000a\n"])
+def test_an_item_without_a_readable_id_may_be_any_of_the_missing_ones(name: str) -> None:
+    story = Story()
+    story.see(fleet("blue", range(3)))
+    for _ in range(3):
+        story.see(group("blue", instance(0), instance(1), instance(2, id=name), desired=3))
+    assert (len(story.names()), story.held()) == (3, ["quarantine", "half_answer"])
+
+
 # --- ceiling ------------------------------------------------------------------------------------------------------
 
 
