@@ -133,27 +133,27 @@ INJECTION = "x\n  stats socket ipv4@127.0.0.1:9 level admin\n"
 HOSTILE = [INJECTION, "x\r\ny", "x\x85y", "x#y", "x\"y'z", "$HOME", "x\\x0ay", "x" * 300, ".if true", "x y", "\u2028x"]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=[repr(text)[:24] for text in HOSTILE])
 @pytest.mark.parametrize("field", ["InstanceId", "AvailabilityZone", "LifecycleState"])
-def test_f41_hostile_text_in_an_answer_changes_no_directive(
-    stage: Stage, tampered: Tampered, field: str, text: str
-) -> None:
+def test_f41_hostile_text_in_an_answer_changes_no_directive(stage: Stage, tampered: Tampered, field: str) -> None:
     group = stage.group(1)
     stage.feed({"asg": group})
     stage.turn()
     before = parse(stage.config.read_text())
-    (victim,) = before.servers
-    tampered.edit = of_instance(victim[1], field_to(field, text))
-    stage.scale(group, 2)
-    stage.turn()
-    after = parse(stage.config.read_text())
-    assert tampered.edited
-    assert len(after.servers) == 2  # the good one came all the same
-    assert after.structure == before.structure
-    assert {server.options for server in after.servers.values()} == {
-        server.options for server in before.servers.values()
-    }
-    assert "stats socket ipv4" not in stage.config.read_text()
+    ((_, victim),) = before.servers
+    for size, text in enumerate(HOSTILE, 2):
+        edited = tampered.edited
+        tampered.edit = of_instance(victim, field_to(field, text))
+        stage.scale(group, size)
+        stage.turn()
+        assert tampered.edited > edited
+        written = stage.config.read_text()
+        after = parse(written)
+        assert len(after.servers) == size, text  # the good ones come all the same
+        assert after.structure == before.structure, text
+        assert {server.options for server in after.servers.values()} == {
+            server.options for server in before.servers.values()
+        }
+        assert "stats socket ipv4" not in written
 
 
 def test_f41_a_name_that_got_past_the_reader_stops_at_the_renderer(one_haproxy: Haproxy) -> None:
