@@ -27,6 +27,12 @@ test: lint types contracts haproxies ## everything: lint, types, layers, all tes
 	@echo '== tests on real processes'
 	@$(BIN)/pytest tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
 
+.PHONY: deep
+deep: haproxies ## what takes longer: the demo on each HAProxy, more random pairs and kills
+	@echo '== deep tests'
+	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m deep $(ARGS)
+	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py -n $(WORKERS) $(ARGS)
+
 .PHONY: unit
 unit: setup ## the fast tests only
 	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)

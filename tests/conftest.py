@@ -46,6 +46,18 @@ def free_port() -> Callable[..., int]:
     return find_free_port
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``deep`` wait for `make deep`; with ``besides="2.6"`` the one on that HAProxy runs always."""
+    if os.environ.get("HAFLEET_DEEP") == "1":
+        return
+    for item in items:
+        mark = item.get_closest_marker("deep")
+        callspec = getattr(item, "callspec", None)  # only a parametrised test has one
+        version = callspec.params.get("haproxy") if callspec else None
+        if mark is not None and version != mark.kwargs.get("besides", ""):
+            item.add_marker(pytest.mark.skip(reason="deep: `make deep` and continuous integration run it"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly which HAProxy versions the run did not see, and how many tests that cost."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]

@@ -210,7 +210,7 @@ class TestCommands:
         wait_until(lambda: not folder.exists() and not own_processes(folder), 10, "everything to be gone")
 
 
-@pytest.mark.slow
+@pytest.mark.deep(besides="2.6")  # 70 s each
 @pytest.mark.timeout(240)
 def test_the_demo_loses_nothing_and_speaks_json(haproxy: Haproxy) -> None:
     done = subprocess.run(
