@@ -50,11 +50,19 @@ def locked(path: Path, wait: float = 0.0) -> Iterator[None]:
         ) from error
     try:
         _take(handle, path, time.monotonic() + wait)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        _sign(handle)
         yield
     finally:
         os.close(handle)  # closing releases the flock
+
+
+def _sign(handle: int) -> None:
+    """Leave our pid for the messages of others. The lock holds without it, so a full disk must not cost a pass."""
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    except OSError:
+        return
 
 
 def _take(handle: int, path: Path, until: float) -> None:
