@@ -66,7 +66,8 @@ class Checker:
         try:
             self._disk.prepare()
             path = self._maps
-            shutil.rmtree(self._maps, ignore_errors=True)
+            if self._maps.exists():
+                shutil.rmtree(self._maps)  # with its errors: a disk that refuses says here why
             self._maps.mkdir(parents=True)
             for name, content in candidate.maps.items():
                 path = self._maps / name
