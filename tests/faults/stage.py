@@ -94,7 +94,9 @@ class Stage:
         self.log = LogCapture()
         self.process: subprocess.Popen[bytes] | None = None
         self.state = self.folder / "state"
-        self.config = self.folder / "haproxy.cfg"
+        self.etc = self.folder / "etc"
+        self.etc.mkdir()
+        self.config = self.etc / "haproxy.cfg"
         self.path = self.folder / "hafleet.yaml"
         self.templates = self.folder / "templates"
         self.templates.mkdir()
@@ -128,7 +130,7 @@ class Stage:
             "haproxy": {
                 "binary": str(self.haproxy.binary),
                 "config": str(self.config),
-                "maps_dir": str(self.folder / "maps"),
+                "maps_dir": str(self.etc / "maps"),
                 "templates_dir": str(self.templates),
                 "runtime_socket": str(self.runtime),
                 "master_socket": str(self.master),
