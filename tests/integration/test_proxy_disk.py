@@ -10,6 +10,7 @@ import pytest
 
 from hafleet.adapters.files import write_atomic
 from hafleet.adapters.haproxy.disk import Disk
+from hafleet.core.cfgtext import finish
 from hafleet.core.model import Installed, Rendered
 from hafleet.core.settings import Haproxy as Settings
 from hafleet.errors import StoreError
@@ -52,6 +53,19 @@ def test_a_file_that_somebody_changes_is_read_again(tmp_path: Path) -> None:
     assert files.installed().text == "text\n"
     (tmp_path / "haproxy.cfg").write_bytes(b"t\xffxt\n")
     assert files.installed().text == "t�xt\n"
+
+
+def test_a_text_that_is_not_ours_is_kept_aside_before_it_is_replaced(tmp_path: Path) -> None:
+    files, aside = disk(tmp_path), tmp_path / "haproxy.cfg.replaced"
+    (tmp_path / "haproxy.cfg").write_text("# written by a person\n")
+    ours = [finish(f"global\n  maxconn {n}\n", source="test", author="test") for n in (10, 20, 30)]
+    files.install(Rendered(ours[0], {}))
+    assert aside.read_text() == "# written by a person\n"
+    files.install(Rendered(ours[1], {}))
+    assert aside.read_text() == "# written by a person\n"
+    (tmp_path / "haproxy.cfg").write_text(edited := ours[1].replace("maxconn 20", "maxconn 21"))
+    files.install(Rendered(ours[2], {}))
+    assert aside.read_text() == edited
 
 
 def test_a_file_that_is_the_same_is_not_written_again(tmp_path: Path) -> None:

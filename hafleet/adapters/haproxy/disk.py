@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hafleet.adapters.files import flush_folder, write_atomic
+from hafleet.core.cfgtext import complete
 from hafleet.core.model import Installed, Rendered
 from hafleet.core.serverstate import STATE_HEADER
 from hafleet.core.settings import Haproxy
-from hafleet.errors import StoreError
+from hafleet.errors import ConfigRejected, StoreError
 
 _CEILING = 256 * 1024 * 1024  # bytes of one file; 100,000 servers need 15 MB
 _DEFAULT_MODE = 0o644  # HAProxy runs as another user than the agent and must read these files
@@ -30,6 +31,9 @@ class Disk:
         self.maps = Path(settings.maps_dir)
         self.state = Path(settings.server_state)
         self.loading = self.config.with_name(f"{self.config.name}.loading")
+        self.replaced = self.config.with_name(
+            f"{self.config.name}.replaced"
+        )  # the last text that was not hafleet's own
         self._known: dict[Path, _Read] = {}
 
     def installed(self) -> Installed:
@@ -76,7 +80,10 @@ class Disk:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_atomic(path, content.encode(), mode=_mode(path))
             path = self.config
-            if self._read(path) != candidate.text:
+            before = self._read(path)
+            if before != candidate.text:
+                if before and not _is_ours(before):
+                    write_atomic(self.replaced, before.encode(), mode=_mode(path))
                 write_atomic(path, candidate.text.encode(), mode=_mode(path))
         except OSError as error:
             raise _refused("cannot be written", path, error) from error
@@ -125,6 +132,15 @@ class Disk:
             return int(self.loading.read_text())
         except (OSError, ValueError):
             return None
+
+
+def _is_ours(text: str) -> bool:
+    """False for a file that somebody else wrote, or edited by hand: it is kept aside before it is replaced."""
+    try:
+        complete(text)
+    except ConfigRejected:
+        return False
+    return True
 
 
 def _mode(path: Path) -> int:
