@@ -345,13 +345,21 @@ class Stage:
     processes: Processes
     account: Account
     apps: Apps
+    left: list[str] = field(default_factory=list)  # addresses of instances that are gone
 
     def launch(self, group: str, *, slow: int = SLOW) -> str:
-        """A new instance of an application group that answers; returns its id."""
-        address = self.loopback.address()
+        """A new instance of an application group that answers; returns its id. Addresses are used again, as AWS does."""
+        address = self.left.pop(0) if self.left else self.loopback.address()
         name = self.account.launch(group, address)
         self.apps.start(name, group, address, slow=slow)
         return name
+
+    def bury(self, name: str) -> None:
+        """An instance of an application group is gone for good."""
+        address = self.account.groups[self.account.group_of(name)][name].address
+        self.account.forget(name)
+        self.apps.kill(name)
+        self.left.append(str(address))
 
     def node(self, binary: Path, plan: dict[str, Any]) -> Node:
         """A new node of the edge group, listed by it, not started."""

@@ -4,6 +4,8 @@ import random
 import time
 from dataclasses import dataclass, field
 
+import pytest
+
 from hafleet.core.cfgtext import parse
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
@@ -71,8 +73,7 @@ class Operator:
         listed = {name for _, name in parse(self.node.config.read_text()).servers}
         for name in [name for name in self.ending if name not in listed]:
             self.ending.remove(name)
-            self.stage.account.forget(name)
-            self.stage.apps.kill(name)
+            self.stage.bury(name)
 
 
 def begin(stage: Stage, haproxy: Haproxy) -> Node:
@@ -88,6 +89,7 @@ def effective(turn: Turn) -> bool:
     return turn.outcome.commands > 0 and turn.outcome.wrote
 
 
+@pytest.mark.timeout(900 if DEEP else 120)
 def test_a_hundred_membership_changes_cost_no_reload_and_no_request(haproxy: Haproxy, stage: Stage) -> None:
     node = begin(stage, haproxy)
     operator = Operator(stage, node, seed=haproxy.version[1])

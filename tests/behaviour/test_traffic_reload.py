@@ -5,6 +5,8 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
+import pytest
+
 from hafleet.core.model import Worker
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
@@ -56,6 +58,7 @@ def begin(stage: Stage, haproxy: Haproxy) -> Node:
     return node
 
 
+@pytest.mark.timeout(900 if DEEP else 120)
 def test_fifty_structural_changes_are_fifty_reloads_and_lose_no_request(haproxy: Haproxy, stage: Stage) -> None:
     node = begin(stage, haproxy)
     engineer = Engineer(stage, node, seed=haproxy.version[1])
