@@ -171,12 +171,17 @@ class Reconciler:
         return replace(done, errors=(*errors, *done.errors))
 
     def _carry_out(self, plan: Plan, wanted: Rendered) -> Outcome:
-        """Runtime commands first, for they reach traffic in milliseconds; then the file; or a reload where one is due."""
+        """Runtime commands first, for they reach traffic in milliseconds; then the file; or a reload where one is due.
+
+        A text of another structure is checked before any of its commands: a broken one may lack servers that should stay.
+        """
         proxy, worker = self._ports.proxy, plan.world.worker
         reasons = plan.proxy.reload
         sent = 0
         faults: tuple[HafleetError, ...] = ()
         if plan.proxy.commands and isinstance(worker, Worker):
+            if reasons or plan.proxy.held_write:
+                proxy.check(wanted)
             try:
                 proxy.run(worker.pid, plan.proxy.commands)
                 sent = len(plan.proxy.commands)

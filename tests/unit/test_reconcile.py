@@ -213,7 +213,7 @@ def test_a_held_reload_does_not_hold_the_commands_but_the_file(stage: Stage) -> 
     stage.numbers.append(3)
     stage.uptime = 1.0
     before = stage.files
-    assert stage.one_pass()[0] == ["save", "run"]
+    assert stage.one_pass()[0] == ["save", "check", "run"]
     assert stage.rules() == ["min_interval"] and stage.files == before
     stage.uptime = 60.0
     assert "reload" in stage.one_pass()[0]
@@ -247,6 +247,16 @@ def test_a_rejected_candidate_is_never_installed(stage: Stage) -> None:
     stage.faults["check"] = ConfigRejected("unknown keyword", where="haproxy.cfg.candidate:3")
     assert stage.one_pass()[0] == ["save"]
     assert stage.errors() == [ConfigRejected] and stage.files == before
+
+
+@pytest.mark.parametrize("uptime", [500.0, 1.0], ids=["due", "held"])
+def test_no_command_of_a_rejected_structure_is_sent(stage: Stage, uptime: float) -> None:
+    stage.numbers.append(3)
+    stage.option = "chek"
+    stage.uptime = uptime
+    stage.faults["check"] = ConfigRejected("cut off")
+    assert stage.one_pass()[0] == ["save"]
+    assert stage.errors() == [ConfigRejected]
 
 
 def test_a_failed_reload_is_counted_then_held_then_tried_again_and_forgotten(stage: Stage) -> None:
