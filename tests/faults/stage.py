@@ -340,8 +340,8 @@ class Stage:
     def picture(self) -> Picture:
         """What a fault must leave as it is."""
         rows = tuple((row.backend, row.name, row.weight) for row in self.rows() if _wanted(row))
-        now = eye.master(self.master)
-        return Picture(self.config.read_bytes(), tuple(sorted(rows)), now.reloads, now.worker)
+        pid = re.search(r"^Pid: (\d+)", eye.ask(self.runtime, "show info"), re.MULTILINE)
+        return Picture(self.config.read_bytes(), tuple(sorted(rows)), self.reloads, int(pid[1]) if pid else 0)
 
     def get(self, path: str = "/", port: int = HTTP, timeout: float = 5.0) -> tuple[int, str]:
         """Status and body of one request to this node."""

@@ -1,0 +1,100 @@
+"""Sockets that stand between the agent and HAProxy, or in its place, and misbehave."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+Behave = Callable[[socket.socket], None]  # what is done with one connection
+
+
+@contextmanager
+def listening(path: Path, behave: Behave) -> Iterator[None]:
+    """A unix socket at ``path``; each connection is handed to ``behave`` in a thread of its own."""
+    stop = threading.Event()
+    with socket.socket(socket.AF_UNIX) as server:
+        path.unlink(missing_ok=True)
+        server.bind(str(path))
+        server.listen(16)
+        server.settimeout(0.05)
+
+        def serve() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    connection, _ = server.accept()
+                    threading.Thread(target=_one, args=(connection, behave), daemon=True).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(5)
+            path.unlink(missing_ok=True)
+
+
+def _one(connection: socket.socket, behave: Behave) -> None:
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(10)
+        behave(connection)
+
+
+def silent(connection: socket.socket) -> None:
+    """Reads everything and says nothing."""
+    while connection.recv(4096):
+        pass
+    time.sleep(5)
+
+
+def garbage(connection: socket.socket) -> None:
+    """Answers with bytes that mean nothing, and goes."""
+    connection.recv(4096)
+    connection.sendall(b"\x00\xff\xfe\x80garbage\n> \n> \n> ")
+
+
+def endless(connection: socket.socket) -> None:
+    """An answer that never ends."""
+    connection.recv(4096)
+    while True:
+        connection.sendall(b"x" * 1_000_000)
+
+
+def lying_master(real: Path, replies: bytes) -> Behave:
+    """Answers ``reload`` with ``replies`` and does nothing; everything else goes to the real master."""
+
+    def behave(connection: socket.socket) -> None:
+        asked = b""
+        while not asked.endswith(b"\n"):
+            asked += connection.recv(4096)
+        if asked.startswith(b"reload"):
+            connection.sendall(replies)
+            return
+        with socket.socket(socket.AF_UNIX) as master:
+            master.settimeout(10)
+            master.connect(str(real))
+            master.sendall(asked)
+            master.shutdown(socket.SHUT_WR)
+            while data := master.recv(65536):
+                connection.sendall(data)
+
+    return behave
+
+
+@contextmanager
+def late(path: Path, real: Path, seconds: float) -> Iterator[None]:
+    """A socket at ``path`` that refuses for so long, as a master's does while it executes itself anew; then it is ``real``."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))  # never listens: connecting is refused
+    beside = path.with_suffix(".real")
+    beside.symlink_to(real)
+    timer = threading.Timer(seconds, lambda: os.replace(beside, path))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
