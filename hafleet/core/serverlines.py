@@ -18,7 +18,7 @@ from hafleet.errors import TemplateError
 
 # The names that hafleet generates: an instance id or static-ADDRESS, and -PORT where a backend has several ports. Nothing
 # that AWS or a tag says may look like anything else in haproxy.cfg.
-_MEMBER_NAME = re.compile(r"(?:i-[0-9a-z]{1,32}|static-[0-9a-f-]{1,45})(?:-[0-9]{1,5})?")
+_MEMBER_NAME = re.compile(r"(?:i-[0-9a-z]{1,32}|static-[0-9a-f.-]{1,45})(?:-[0-9]{1,5})?")
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _HEAVIEST = 256  # HAProxy's largest weight
 _FASTEST = 0.1  # seconds; the shortest interval that is chosen without being asked for

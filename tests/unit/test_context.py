@@ -37,8 +37,9 @@ def test_a_server_line_carries_everything_in_the_fixed_order() -> None:
 
 
 def test_servers_are_sorted_and_an_ipv6_address_stands_in_brackets() -> None:
-    found = backend(make_backend(), member("static-fd00--2", "fd00::2"), member("i-0b"), member("i-0a-8081"))
-    assert [server.name for server in found.servers] == ["i-0a-8081", "i-0b", "static-fd00--2"]
+    static = member("static-fd00--2", "fd00::2"), member("static-10.0.9.10", "10.0.9.10")
+    found = backend(make_backend(), *static, member("i-0b"), member("i-0a-8081"))
+    assert [server.name for server in found.servers] == ["i-0a-8081", "i-0b", "static-10.0.9.10", "static-fd00--2"]
     assert found.servers[2].address == "[fd00::2]:8080"
     assert found.lines == tuple(server.line for server in found.servers)
 
