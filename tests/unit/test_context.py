@@ -40,7 +40,7 @@ def test_servers_are_sorted_and_an_ipv6_address_stands_in_brackets() -> None:
     static = member("static-fd00--2", "fd00::2"), member("static-10.0.9.10", "10.0.9.10")
     found = backend(make_backend(), *static, member("i-0b"), member("i-0a-8081"))
     assert [server.name for server in found.servers] == ["i-0a-8081", "i-0b", "static-10.0.9.10", "static-fd00--2"]
-    assert found.servers[2].address == "[fd00::2]:8080"
+    assert [server.address for server in found.servers[2:]] == ["10.0.9.10:8080", "[fd00::2]:8080"]
     assert found.lines == tuple(server.line for server in found.servers)
 
 
