@@ -91,6 +91,13 @@ def health(node: Node) -> int:
         connection.close()
 
 
+def one_more(lab: Lab) -> None:
+    """Another instance in service."""
+    size = len(lab.members("shop-blue")) + 1
+    lab.scale("shop-blue", size)
+    lab.wait_until(lambda: len(lab.members("shop-blue")) == size, 15, "another instance")
+
+
 # --- row 29 -----------------------------------------------------------------------------------------------------------
 
 
@@ -104,8 +111,7 @@ def test_f29_a_frozen_agent_feeds_no_watchdog_and_haproxy_does_not_notice(
         node.agent.signal(signal.SIGSTOP)
         try:
             feeds = notified.feeds
-            lab.scale("shop-blue", 3)
-            lab.wait_until(lambda: len(lab.members("shop-blue")) == 3, 10, "the third instance")
+            one_more(lab)
             served = traffic.count().sent
             lab.wait_until(lambda: traffic.count().sent > served + 50, 20, "traffic beside the frozen agent")
             assert notified.feeds <= feeds + 1  # one may have been on its way
@@ -145,7 +151,7 @@ def test_f31_an_agent_in_a_crash_loop_leaves_haproxy_alone_and_recovers_with_its
         assert "hafleet.yaml:" in node.agent_log()  # with its line
     finally:
         node.settings.write_bytes(good)
-    lab.scale("shop-blue", 2)
+    one_more(lab)
     lab.wait_converged()
     assert node.reloads() == reloads
 
@@ -176,8 +182,8 @@ def test_f69_the_agent_is_stopped_and_started_under_load_without_a_trace(lab: La
             node.agent.terminate()
             lab.wait_until(lambda n=starts: node.agent_log().count("agent starts") > n, 20, "the next agent")  # type: ignore[misc]
             assert node.agent_log().count("agent stops") == stops + 1  # it left by the door
-        lab.scale("shop-blue", 3)
-        lab.wait_until(lambda: len(lab.members("shop-blue")) == 3, 10, "the instance")
+        assert node.config.read_bytes() == text
+        one_more(lab)
         lab.wait_converged()
         assert traffic.stop().failed == 0
     assert node.reloads() == reloads
