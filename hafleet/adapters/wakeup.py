@@ -12,16 +12,50 @@ from watchdog.observers.api import BaseObserver
 from hafleet.ports import Clock
 
 
+class _Bell(threading.Event):
+    """An event that a signal handler may set.
+
+    The handler runs in the thread that waits, perhaps just while that thread holds the lock inside a plain event: setting one
+    there would wait for itself for ever. A SimpleQueue's put is reentrant.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """Ring."""
+        self._rings.put(None)
+
+    def is_set(self) -> bool:
+        """True when it rang since the last clear."""
+        return not self._rings.empty()
+
+    def clear(self) -> None:
+        """Forget what rang until now."""
+        for _ in range(self._rings.qsize()):
+            self._rings.get_nowait()  # one thread alone clears, so none is missing
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """True when it rang in time; it stays set."""
+        try:
+            self._rings.get(timeout=timeout)
+        except queue.Empty:
+            return False
+        self._rings.put(None)
+        return True
+
+
 class Wakeups:
     """Merges reasons to run a pass. A reason carries no truth: the pass observes for itself."""
 
     def __init__(self, clock: Clock) -> None:
         self._reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._set = threading.Event()
+        self._set = _Bell()
         self._clock = clock
 
     def wake(self, reason: str) -> None:
-        """Ask for a pass now. Safe from any thread and from a signal handler (SimpleQueue is reentrant)."""
+        """Ask for a pass now. Safe from any thread and from a signal handler."""
         self._reasons.put(reason)
         self._set.set()
 

@@ -1,7 +1,11 @@
 """Reasons to run a pass: from threads, and from files that really change on disk."""
 
+import signal
+import sys
 import threading
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -30,6 +34,33 @@ def test_a_wake_from_another_thread_ends_the_wait() -> None:
     assert box.wait(30)
     thread.join()
     assert box.take() == ("late",)
+
+
+@pytest.mark.timeout(20)
+def test_a_signal_may_come_at_any_line_of_wait_and_take() -> None:
+    """Its handler runs in this thread: a lock that this thread holds just then would never be free again."""
+    box = wakeups()
+    lines = 0
+
+    def at_each_line(_frame: FrameType, _event: str, _argument: object) -> Any:
+        nonlocal lines
+        lines += 1
+        if lines < 100:  # a take that is fed for ever does not end
+            signal.raise_signal(signal.SIGHUP)
+        return at_each_line
+
+    before = signal.signal(signal.SIGHUP, lambda *_: box.wake("SIGHUP"))
+    tracer = sys.gettrace()
+    try:
+        sys.settrace(at_each_line)
+        heard = box.wait(0.01)
+        reasons = box.take()
+    finally:
+        sys.settrace(tracer)
+        signal.signal(signal.SIGHUP, before)
+    assert heard
+    assert reasons == ("SIGHUP",)
+    assert lines > 10
 
 
 @pytest.mark.parametrize("how", ["rewrite", "rename over", "remove"])
