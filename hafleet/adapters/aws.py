@@ -112,6 +112,8 @@ def clients(settings: Aws, region: str, calls: Calls) -> "tuple[AutoScalingClien
     """
     with translated("session", region):
         session = boto3.session.Session(region_name=region)
+        if session.get_credentials() is None:  # clients made without any would never look for them again
+            raise NoCredentialsError
         made = session.client("autoscaling", config=_config(settings)), session.client("ec2", config=_config(settings))
     for client in made:
         calls.watch(client)

@@ -331,6 +331,26 @@ def test_no_credentials(script: Script, membership: AsgMembership, monkeypatch: 
         blue(membership)
 
 
+def test_credentials_that_come_after_the_first_read_are_found(
+    script: Script, membership: AsgMembership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host whose metadata service, and with it the role, comes up after the agent."""
+    with monkeypatch.context() as early:
+        early.delenv("AWS_ACCESS_KEY_ID")
+        early.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        early.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+        with pytest.raises(AwsDenied, match="give the instance a role"):
+            blue(membership)
+    assert [i.id for i in blue(membership).instances] == [iid(1)]
+
+
+def test_who_asks_for_nothing_needs_no_region_and_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of static servers alone, off EC2."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert read(AsgMembership(SETTINGS.model_copy(update={"region": None}))).by_name == {}
+
+
 def test_a_failed_call_is_tried_as_often_as_the_settings_say(script: Script) -> None:
     membership = AsgMembership(SETTINGS.model_copy(update={"max_attempts": 2}))
     script.on(LIST, error(503, "Unavailable"), groups(group("blue", member(iid(1)))))

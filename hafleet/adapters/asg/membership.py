@@ -70,6 +70,8 @@ class AsgMembership:
     def read(self, names: frozenset[str], tags: frozenset[tuple[str, str]], ipv6: frozenset[str]) -> Groups:
         """See ``ports.Membership.read``."""
         started = time.monotonic()
+        if not names and not tags:  # nothing is asked of AWS: neither region nor credentials are needed
+            return Groups({}, started)
         clients = self._connect()
         raw = listings.groups_by_tag(clients, tags) | listings.groups_by_name(clients, names)
         self._nothing_lost_by_tag(clients, names, tags, raw)
