@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from hafleet.core.model import Desired, Groups, Installed, Memory, Node, Rendered, Version, Worker
+from hafleet.core.model import Desired, Groups, Installed, Memory, Node, Rendered, Silent, Version, Worker
 from hafleet.core.proxyplan import Command
 
 
@@ -83,6 +83,14 @@ class Proxy(Protocol):
 
     def observe(self, map_names: Sequence[str]) -> Worker:
         """The running worker. Raises ProxyUnavailable."""
+        ...
+
+    def silent(self, reason: str) -> Silent:
+        """What the master tells of a worker that ``observe`` got no answer from, for this reason.
+
+        Raises:
+            ProxyUnavailable: the master does not answer either, or has no worker.
+        """
         ...
 
     def check(self, candidate: Rendered) -> None:

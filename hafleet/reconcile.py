@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hafleet.core import gate, guard, membership, proxyplan
 from hafleet.core.features import features
-from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Unknown, Version, Worker, World
+from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Silent, Unknown, Version, Worker, World
 from hafleet.core.settings import Settings
 from hafleet.errors import (
     ConfigRejected,
@@ -85,6 +85,7 @@ class Reconciler:
         self._ports = ports
         self._rules = rules
         self._unsaved: Memory | None = None  # what the disk refused to keep
+        self._silences = 0  # passes in a row in which the master answered, and its worker did not
 
     # --- observe ----------------------------------------------------------------------------------------------------
 
@@ -96,9 +97,16 @@ class Reconciler:
             at=ports.clock.wall(),
             node=node,
             groups=_read(lambda: self._groups(node)),
-            worker=_read(lambda: ports.proxy.observe(proxyplan.MAP_NAMES)),
+            worker=self._worker(),
             installed=_read(ports.proxy.installed),
         )
+
+    def _worker(self) -> Worker | Unknown:
+        """The running worker; where it does not answer, what the master tells of it."""
+        found = _read(lambda: self._ports.proxy.observe(proxyplan.MAP_NAMES))
+        told = _read(lambda: self._ports.proxy.silent(found.reason)) if isinstance(found, Unknown) else found
+        self._silences = self._silences + 1 if isinstance(told, Silent) else 0
+        return replace(told, passes=self._silences) if isinstance(told, Silent) else found
 
     def _groups(self, node: Node | Unknown) -> Groups:
         ask = membership.question(self._settings, None if isinstance(node, Unknown) else node)
@@ -121,8 +129,8 @@ class Reconciler:
         if memory.frozen and not force:
             held += (Held("frozen", "everything", memory.frozen),)
             plan = proxyplan.NOTHING
-        elif plan.reload and isinstance(world.worker, Worker) and not force:
-            question = gate.Question(world.worker, memory, self._settings.safety, world.at, plan.removes)
+        elif plan.reload and (target := _target(world.worker)) and not force:
+            question = gate.Question(target, memory, self._settings.safety, world.at, plan.removes)
             stop = gate.hold_reload(question, self._rules.reloads)
             if stop is not None:
                 held += (replace(stop, reason=f"{stop.reason} ({', '.join(plan.reload)})"),)
@@ -175,11 +183,11 @@ class Reconciler:
 
         A text of another structure is checked before any of its commands: a broken one may lack servers that should stay.
         """
-        proxy, worker = self._ports.proxy, plan.world.worker
+        proxy, worker = self._ports.proxy, _target(plan.world.worker)
         reasons = plan.proxy.reload
         sent = 0
         faults: tuple[HafleetError, ...] = ()
-        if plan.proxy.commands and isinstance(worker, Worker):
+        if plan.proxy.commands and worker:
             if reasons or plan.proxy.held_write:
                 proxy.check(wanted)
             try:
@@ -188,7 +196,7 @@ class Reconciler:
             except UnexpectedReply as error:
                 reasons = (*reasons, f"runtime command refused: {error.what}")
                 faults = (error,)
-        if reasons and isinstance(worker, Worker):
+        if reasons and worker:
             return self._reload(plan, wanted, worker, Outcome(sent, False, reasons, faults))
         if plan.proxy.write and not plan.proxy.held_write:
             proxy.check(wanted)
@@ -238,6 +246,11 @@ class Reconciler:
             return (error,)
         self._unsaved = None
         return ()
+
+
+def _target(worker: Worker | Unknown) -> Worker | None:
+    """The worker that a reload would replace."""
+    return worker.worker if isinstance(worker, Silent) else worker if isinstance(worker, Worker) else None
 
 
 def _read(source: Callable[[], T]) -> T | Unknown:

@@ -69,7 +69,9 @@ class Group:
     name: str
     desired: int  # DesiredCapacity
     instances: tuple[Instance, ...]  # sorted by id
-    tags: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # Python 3.11 takes a mappingproxy for a mutable default
+    tags: Mapping[str, str] = field(
+        default_factory=lambda: EMPTY
+    )  # Python 3.11 takes a mappingproxy for a mutable default
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,15 @@ class Worker:
     map_stamps: Mapping[str, str]  # map file name -> digest of the entries it runs with; "" when it has none
     old_workers: int  # workers of earlier loads that still hold connections
     failed_reloads: int = 0  # master's [failed: N]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent(Unknown):
+    """The master answers, but its worker's runtime socket does not: only a reload can change what is served."""
+
+    worker: Worker  # what the master tells of it: without servers, stamp and maps
+    hangs: bool  # it does not answer through the master either
+    passes: int = 1  # so many passes in a row saw it silent
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from hafleet.core import mapplan
 from hafleet.core.cfgtext import ConfigText, ServerLine, parse
 from hafleet.core.command import Command
 from hafleet.core.features import Features
-from hafleet.core.model import Installed, Rendered, RunningServer, Unknown, Worker
+from hafleet.core.model import Installed, Rendered, RunningServer, Silent, Unknown, Worker
 from hafleet.core.serverstate import UNFINISHED
 
 __all__ = ["MAP_NAMES", "NOTHING", "Command", "ProxyPlan", "parse", "plan"]
@@ -24,6 +24,7 @@ MAP_NAMES: tuple[str, ...] = ()  # observe with these: every map that the worker
 Key = tuple[str, str]  # (backend, server name)
 
 _MANY_ADDS = 2000  # `add server` costs time in proportion to the backend's size; past this a reload is the cheaper way
+_SILENT_PASSES = 3  # passes in a row without an answer before a reload is tried: a busy host is no fault
 _REMOVAL_WAIT = "1s"  # how long one pass waits for a server without connections; one that keeps some stays parked
 
 
@@ -78,6 +79,8 @@ def plan(installed: Installed, wanted: Rendered, worker: Worker | Unknown, featu
         features: what its version can do.
     """
     write = installed.text != wanted.text or any(installed.maps.get(n) != c for n, c in wanted.maps.items())
+    if isinstance(worker, Silent):
+        return _past_silence(worker, write=write)
     if isinstance(worker, Unknown):
         return ProxyPlan(write=write)
     new = parse(wanted.text)
@@ -99,6 +102,14 @@ def plan(installed: Installed, wanted: Rendered, worker: Worker | Unknown, featu
         parked=() if reasons or servers.delete else (*servers.parked, *servers.remove),
         removed=tuple(servers.remove),
     )
+
+
+def _past_silence(silent: Silent, *, write: bool) -> ProxyPlan:
+    """A worker that hangs is replaced; one whose socket alone is broken gets its changes by reload. Until then files wait."""
+    if silent.passes < _SILENT_PASSES or not (silent.hangs or write):
+        return ProxyPlan(write=write, held_write=write)
+    what = "the worker hangs" if silent.hangs else "the runtime socket does not answer, so changes go by reload"
+    return ProxyPlan(write=write, reload=(f"{what} ({silent.passes} passes)",))
 
 
 def _structure_reasons(found: ConfigText | None, new: ConfigText, worker: Worker) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from hafleet.core.cfgtext import ServerLine
 from hafleet.core.model import RunningServer, Version
 from hafleet.errors import ProxyUnavailable
 
+HANGS = "hangs"  # stands for the stamp of a worker that answers nobody
 UNFINISHED = "unfinished"  # stands for the stamp of a worker whose reload was broken off: nothing tells what it runs
 STATE_HEADER = "1\n"  # a state file without servers: a missing or empty one is a warning on 2.6
 

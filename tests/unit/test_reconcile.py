@@ -19,6 +19,7 @@ from hafleet.core.model import (
     Node,
     Rendered,
     RunningServer,
+    Silent,
     Unknown,
     Version,
     Worker,
@@ -60,6 +61,8 @@ class Stage:
     faults: dict[str, HafleetError] = field(default_factory=dict)
     at: float = 1000.0
     uptime: float = 500.0
+    master: bool = False  # the master answers where the worker does not
+    hangs: bool = False
 
     def _do(self, what: str) -> None:
         name = what.split(" ", maxsplit=1)[0]
@@ -122,6 +125,11 @@ class Stage:
         if self.running is None:
             raise ProxyUnavailable("no socket", where="/run/x.sock")
         return replace(self.running, uptime=self.uptime)
+
+    def silent(self, reason: str) -> Silent:
+        if self.running is None or not self.master:
+            raise ProxyUnavailable("no master", where="/run/m.sock")
+        return Silent(reason, replace(self.running, uptime=self.uptime, stamp="", servers={}), self.hangs)
 
     def check(self, candidate: Rendered) -> None:
         self._do("check")
@@ -307,6 +315,36 @@ def test_a_hanging_haproxy_still_gets_its_file(stage: Stage) -> None:
     stage.numbers.append(3)
     stage.faults["observe"] = ProxyUnavailable("no answer in 2 s")
     assert stage.one_pass()[0] == ["save", "check", "install"]
+
+
+def test_a_worker_that_hangs_for_three_passes_is_replaced_once(stage: Stage) -> None:
+    stage.master = stage.hangs = True
+    stage.faults["observe"] = ProxyUnavailable("no answer in 2 s")
+    done, reconciler = stage.one_pass()
+    assert done == ["save"]
+    assert stage.go_on(reconciler) == ["save"]
+    assert stage.go_on(reconciler) == ["save", "check", "reload"]
+    assert stage.outcome.reloaded == ("the worker hangs (3 passes)",)
+    del stage.faults["observe"]
+    assert stage.go_on(reconciler) == ["save"]
+    stage.faults["observe"] = ProxyUnavailable("no answer in 2 s")
+    assert stage.go_on(reconciler) == ["save"]  # counted anew
+
+
+def test_a_worker_without_its_socket_gets_changes_by_reload_and_no_other_reload(stage: Stage) -> None:
+    stage.master = True
+    stage.faults["observe"] = ProxyUnavailable("no such file")
+    done, reconciler = stage.one_pass()
+    for _ in range(4):
+        assert stage.go_on(reconciler) == ["save"]
+    stage.numbers.append(3)
+    stage.uptime = 1.0
+    assert stage.go_on(reconciler) == ["save"]
+    assert stage.rules() == ["min_interval"]
+    stage.uptime = 60.0
+    assert stage.go_on(reconciler) == ["save", "check", "reload"]
+    assert stage.go_on(reconciler) == ["save"]
+    assert done == ["save"]
 
 
 def test_a_full_disk_keeps_the_memory_in_the_process_and_goes_on(stage: Stage) -> None:

@@ -1,6 +1,8 @@
 """A graceful reload with proof: state file, new files, ``reload``, and the stamp seen in a new worker; or everything back."""
 
+import os
 import re
+import signal
 import threading
 from dataclasses import dataclass
 
@@ -67,25 +69,38 @@ class Loader:
         reason = self._load(goal, allowed, answers=features(worker.version).reload_answers)
         if reason:
             raise self._failed(reason, previous)
+        if worker.stamp == serverstate.HANGS and any(old.pid == worker.pid for old in self._master.processes().old):
+            _end(worker.pid)
         self._disk.write_state(serverstate.STATE_HEADER)
         self._disk.unmark_loading()
 
     def _hand_over(self, wanted: cfgtext.ConfigText, worker: Worker) -> None:
         """Write health, drain and weight of the servers that stay, so that the new worker need not guess them."""
         text = serverstate.STATE_HEADER
+        if worker.stamp != serverstate.HANGS:
+            try:
+                about, state = self._ask("show servers state")
+            except ProxyUnavailable:
+                pass  # a worker that hangs is one more reason to reload: every server then starts as up
+            else:
+                if about.pid != worker.pid:
+                    raise ProxyUnavailable(
+                        f"the worker changed from {worker.pid} to {about.pid}", fix="the next pass looks again"
+                    )
+                text = serverstate.state_file(state, wanted.servers)
+        self._disk.write_state(text)
+
+    def _ask(self, line: str) -> tuple[serverstate.Info, str]:
+        """Who answers as the worker, and its answer; through the master where its own socket does not answer.
+
+        A reload does not make a lost socket anew, so the way around it is needed for the proof too.
+        """
         try:
             with self._runtime.open() as connection:
-                about, state = connection.ask("show info", "show servers state")
+                about, answer = connection.ask("show info", line)
+            return serverstate.info(about), answer
         except ProxyUnavailable:
-            pass  # a worker that hangs is one more reason to reload: every server then starts as up
-        else:
-            pid = serverstate.info(about).pid
-            if pid != worker.pid:
-                raise ProxyUnavailable(
-                    f"the worker changed from {worker.pid} to {pid}", fix="the next pass looks again"
-                )
-            text = serverstate.state_file(state, wanted.servers)
-        self._disk.write_state(text)
+            return serverstate.info(self._master.ask("@1 show info")), self._master.ask(f"@1 {line}")
 
     def _load(self, goal: _Goal, allowed: float, *, answers: bool) -> str:
         """Ask for the reload and wait for its proof. Returns why it failed, or "" when it is proven."""
@@ -117,9 +132,8 @@ class Loader:
         return False
 
     def _proven(self, goal: _Goal, pid: int) -> bool:
-        with self._runtime.open() as connection:
-            about, env = connection.ask("show info", f"show env {cfgtext.STAMP}")
-        return serverstate.info(about).pid == pid and env.strip() == f"{cfgtext.STAMP}={goal.structure}"
+        about, env = self._ask(f"show env {cfgtext.STAMP}")
+        return about.pid == pid and env.strip() == f"{cfgtext.STAMP}={goal.structure}"
 
     def _failed(self, reason: str, previous: Installed) -> ReloadFailed:
         try:
@@ -137,6 +151,17 @@ class Loader:
         self._disk.restore(previous)
         self._disk.unmark_loading()
         self._disk.write_state(serverstate.STATE_HEADER)
+
+
+def _end(pid: int) -> None:
+    """End a worker that hangs: its listening sockets would go on to take connections that nobody answers.
+
+    Only an agent that may signal HAProxy can; for another one it ends with HAProxy's next start.
+    """
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
 
 
 def _listeners(previous: Installed, worker: Worker) -> tuple[Listener, ...]:

@@ -15,7 +15,7 @@ from hafleet.adapters.haproxy.mastercli import MasterCli
 from hafleet.adapters.haproxy.runtimeapi import RuntimeApi
 from hafleet.core import cfgtext, mapplan, serverstate
 from hafleet.core.command import Command
-from hafleet.core.model import Installed, Rendered, Version, Worker
+from hafleet.core.model import EMPTY, Installed, Rendered, Silent, Version, Worker
 from hafleet.core.serverstate import Info, Process, Processes
 from hafleet.core.settings import Haproxy
 from hafleet.errors import ProxyUnavailable
@@ -40,6 +40,7 @@ class HaproxyProxy:
         self._checker = Checker(settings, self._disk)
         self._loader = Loader(self._disk, self._runtime, self._master, clock)
         self._version: Version | None = None
+        self._seen: Processes | None = None  # what the master said in the last observation
         self._maps: tuple[int, tuple[str, ...]] = (0, ())  # worker's pid, the map files it has loaded
 
     def installed(self) -> Installed:
@@ -76,7 +77,8 @@ class HaproxyProxy:
         end = self._clock.monotonic() + _BETWEEN
         never = threading.Event()
         while True:
-            processes = self._master.processes()
+            self._seen = None
+            self._seen = processes = self._master.processes()
             worker = self._worker(processes, map_names)
             if worker is not None:
                 return worker
@@ -116,6 +118,30 @@ class HaproxyProxy:
             old_workers=_old_workers(processes, info),
             failed_reloads=processes.failed,
         )
+
+    def silent(self, reason: str) -> Silent:
+        """See ``ports.Proxy.silent``. ``@1`` is the worker, past its own socket."""
+        processes = self._seen  # of a moment ago: a master that did not answer is not asked again
+        current = processes.worker if processes else None
+        if processes is None or current is None:
+            raise ProxyUnavailable("the master has no worker, or does not answer", where=self._settings.master_socket)
+        try:
+            version, hangs = serverstate.info(self._master.ask("@1 show info")).version, False
+        except ProxyUnavailable:
+            version, hangs = self.version(), True
+        worker = Worker(
+            version=version,
+            master_pid=processes.master.pid,
+            pid=current.pid,
+            master_uptime=processes.master.uptime,
+            uptime=current.uptime,
+            stamp=serverstate.HANGS if hangs else "",
+            servers={},
+            map_stamps=EMPTY,
+            old_workers=sum(_alive(process.pid) for process in processes.old),
+            failed_reloads=processes.failed,
+        )
+        return Silent(reason, worker, hangs)
 
     def _paths(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of the worker's maps that lie in our folder, or, of these, the ones asked for."""
