@@ -343,6 +343,11 @@ class Stage:
         pid = re.search(r"^Pid: (\d+)", eye.ask(self.runtime, "show info"), re.MULTILINE)
         return Picture(self.config.read_bytes(), tuple(sorted(rows)), self.reloads, int(pid[1]) if pid else 0)
 
+    def picture_without_runtime(self) -> tuple[bytes, int, int]:
+        """The file, the reloads and the worker, without the runtime socket."""
+        now = eye.master(self.master)
+        return self.config.read_bytes(), now.reloads, now.worker
+
     def get(self, path: str = "/", port: int = HTTP, timeout: float = 5.0) -> tuple[int, str]:
         """Status and body of one request to this node."""
         connection = http.client.HTTPConnection(self.address, port, timeout=timeout)
