@@ -9,6 +9,7 @@ from hafleet.adapters.files import write_atomic
 from hafleet.adapters.haproxy.disk import Disk
 from hafleet.core import cfgtext
 from hafleet.core.model import Rendered
+from hafleet.core.serverstate import STATE_HEADER
 from hafleet.core.settings import Haproxy
 from hafleet.errors import ConfigRejected, StoreError
 
@@ -28,6 +29,8 @@ class Checker:
         self._good = ""
         self._file = disk.config.with_name(f"{disk.config.name}.candidate")
         self._maps = disk.maps.with_name(f"{disk.maps.name}.candidate")
+        self._state = disk.state.with_name(f"{disk.state.name}.candidate")
+        self._live_state = re.compile(re.escape(str(disk.state)) + r"(?![\w./-])")
 
     def check(self, candidate: Rendered) -> None:
         """Prove end mark, counts and syntax of the candidate.
@@ -61,7 +64,11 @@ class Checker:
                 raise ConfigRejected(f"{name!r} cannot be a map file", where=where, fix=fix)
 
     def _stage(self, candidate: Rendered) -> None:
-        """A copy of the candidate that refers to copies of its maps. Its line numbers are the candidate's own."""
+        """A copy of the candidate that refers to copies of its maps. Its line numbers are the candidate's own.
+
+        It refers to an empty server-state file too: of every server that is down in the real one HAProxy warns, and ``-dW``
+        makes that an error. A reload that was broken off leaves such a file, and no candidate would ever pass again.
+        """
         path = self._file
         try:
             self._disk.prepare()
@@ -72,8 +79,10 @@ class Checker:
             for name, content in candidate.maps.items():
                 path = self._maps / name
                 path.write_bytes(content.encode())
+            path = self._state
+            write_atomic(path, STATE_HEADER.encode(), mode=0o640)
             path = self._file
-            text = candidate.text
+            text = self._live_state.sub(lambda _: str(self._state), candidate.text)
             for name in candidate.maps:
                 text = text.replace(f"{self._disk.maps}/{name}", f"{self._maps}/{name}")
             write_atomic(path, text.encode(), mode=0o640)
