@@ -55,6 +55,7 @@ class Scene:
         """As it is on disk."""
         data = json.loads((folder / "scene.json").read_text())
         account = Account()
+        account.groups |= {group: {} for group in GROUPS}  # they exist, even while they are empty
         account._launched = data["launched"]
         for group, name, state, address in data["instances"]:
             account.put(group, Instance(name, state, ZONE, ip_address(address)))

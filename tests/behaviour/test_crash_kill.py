@@ -78,6 +78,10 @@ def begin(stage: Stage, haproxy: Haproxy) -> Iterator[Rig]:
             stage.account.launch(GROUPS[number % 2], homes[-1])
     node.edit_template(0)
     node.start()
+    homes.append(
+        stage.loopback.address()
+    )  # where nothing answers: a server that is down, in the state that a reload hands on
+    stage.account.launch(GROUPS[0], homes[-1])
     Scene(node.folder, node.document(), stage.account, homes).save()
     argv = [sys.executable, "-m", "tests.behaviour.crash_driver", str(node.folder)]
     with (
