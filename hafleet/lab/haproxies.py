@@ -74,7 +74,9 @@ def find(label: str) -> Haproxy | Unavailable:
     if system and label == LABELS[0]:
         return Haproxy(label, *system)
     reason = _reason_file(label)
-    return Unavailable(label, reason.read_text().strip() if reason.exists() else "it was not fetched: run `make haproxies`")
+    return Unavailable(
+        label, reason.read_text().strip() if reason.exists() else "it was not fetched: run `make haproxies`"
+    )
 
 
 def fetch(labels: Sequence[str] = LABELS) -> tuple[Haproxy | Unavailable, ...]:
