@@ -76,7 +76,8 @@ def judge(case: Case, proposal: Proposal, rules: Sequence[Rule]) -> Ruling:
 def ceiling(case: Case, proposal: Proposal) -> Ruling:
     """A membership many times the last one, or many times what its groups want, is not believed: no server is added.
 
-    Ten servers may always become nearly a hundred, so that a small backend can grow; a group that lists many times what it
+    Ten servers may always become nearly a hundred, so that a small backend can grow, and an empty backend, which answers 503
+    anyway, may become whatever its groups want; a group that lists many times what it
     wants contradicts itself, however small it is.
     """
     if case.last is None or not proposal.adds:
@@ -84,7 +85,7 @@ def ceiling(case: Case, proposal: Proposal) -> Ruling:
     times = case.safety.ceiling
     wanted = case.last + len(proposal.adds)
     beyond = [group for group in case.groups if listed(group) >= times * max(group.desired, 1)]
-    if wanted >= times * max(case.last, 10):
+    if case.last and wanted >= times * max(case.last, 10):
         why = f"{wanted} servers where {case.last} were: {times:g} times or more"
     elif beyond:
         why = ", ".join(f"group {group.name} lists {listed(group)} where it wants {group.desired}" for group in beyond)

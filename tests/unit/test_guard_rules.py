@@ -285,6 +285,20 @@ def test_a_small_backend_may_grow_to_99() -> None:
     assert len(story.names()) == 99
 
 
+def test_an_empty_backend_may_become_whatever_its_groups_want() -> None:
+    story = Story()
+    story.see(group("blue", desired=0))
+    story.see(fleet("blue", range(300)))
+    assert (len(story.names()), story.held()) == (300, [])
+
+
+def test_an_empty_backend_does_not_take_ten_times_what_its_group_wants() -> None:
+    story = Story()
+    story.see(group("blue", desired=0))
+    story.see(fleet("blue", range(300), desired=30))
+    assert (len(story.names()), story.held()) == (0, ["ceiling"])
+
+
 def test_a_group_that_lists_ten_times_what_it_wants_is_not_believed_however_small() -> None:
     story = Story()
     story.see(fleet("blue", range(3)))
