@@ -14,7 +14,7 @@ from hafleet.core.model import Desired, Groups, Held, Member, Memory, Missing, U
 from hafleet.core.peers import PeerScene, decide_peers
 from hafleet.core.pool import Pool, Scene, decide_pool
 from hafleet.core.settings import Backend, Settings
-from hafleet.core.sources import STATIC_PREFIX, Question, question
+from hafleet.core.sources import INSTANCE_ID, STATIC_PREFIX, Question, question
 
 __all__ = ["FORCED", "RULES", "Decision", "Known", "Question", "decide", "from_installed", "question"]
 
@@ -22,6 +22,7 @@ Known = Mapping[str, tuple[Member, ...]]
 NOTHING_KNOWN: Known = MappingProxyType({})
 
 GONE_FOR = 86400.0  # seconds a terminated instance is remembered; EC2 itself shows it for about an hour
+_BLACKOUT = 600.0  # seconds without a complete read that are never an ordinary gap, however short hold_max is
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def decide(
     memory = replace(memory, node=node, gone=_gone(read.groups, memory.gone, world.at))
     if isinstance(world.groups, Groups):
         memory = replace(memory, read_started=world.groups.started)
-    if read.fresh and world.at - memory.read_at >= settings.safety.hold_max:
+    if read.fresh and world.at - memory.read_at >= _long_gap(settings):
         memory = replace(memory, missing=_restarted(memory.missing, world.at))
     worker = None if isinstance(world.worker, Unknown) else world.worker
     scene = Scene(world.at, read.groups, read.fresh, memory.gone, worker, memory, settings.safety, tuple(rules))
@@ -82,8 +83,10 @@ def decide(
     peers = decide_peers(settings, memory, PeerScene(world.at, node, read.groups, read.fresh, memory.gone))
     held = (*read.held, *(held for pool in pools.values() for held in pool.held), *peers.held)
     verdicts = tuple(verdict for pool in pools.values() for verdict in pool.verdicts)
-    if read.groups is None and not memory.members and any(_from_groups(backend) for backend in settings.backends):
-        return Decision(Unknown(f"no membership was ever read: {read.held[0].reason}"), memory, held, verdicts)
+    unread = [b.name for b in settings.backends if _from_groups(b) and b.name not in memory.members]
+    if read.groups is None and unread:  # a new or renamed backend: rendered now, it would be empty
+        what = f"backend {', '.join(unread)} was never read" if memory.members else "no membership was ever read"
+        return Decision(Unknown(f"{what}: {read.held[0].reason}"), memory, (*held, *_unread(unread)), verdicts)
     after = _remember(memory, pools, scene, settings)
     after = replace(
         after, peers=peers.peers, missing={**after.missing, **peers.missing}, confirmed_peers=peers.confirmed
@@ -95,12 +98,13 @@ def decide(
 def from_installed(settings: Settings, text: ConfigText) -> Known:
     """The members that an installed configuration tells of: what a lost memory is rebuilt from.
 
-    Group, zone and capacity are not in the text; the next complete read fills them in.
+    Group, zone and capacity are not in the text; the next complete read fills them in. A server with a name that hafleet does
+    not give is of somebody else's file.
     """
     found: dict[str, list[Member]] = {}
     backends = {backend.name: backend for backend in settings.backends}
     for line in text.servers.values():
-        if line.backend in backends:
+        if line.backend in backends and (line.name.startswith(STATIC_PREFIX) or INSTANCE_ID.match(line.name)):
             found.setdefault(line.backend, []).append(_member(backends[line.backend], line))
     return {name: tuple(sorted(members, key=lambda m: m.name)) for name, members in found.items()}
 
@@ -129,16 +133,33 @@ def _usable(groups: Groups | Unknown, memory: Memory) -> _Read:
 
 
 def _gone(groups: Groups | None, gone: Mapping[str, float], at: float) -> dict[str, float]:
-    """Instances that terminate or did so within a day. A time in the future means that the clock went back: it starts anew."""
+    """Instances that terminate or did so within a day. A time in the future means that the clock went back: it starts anew.
+
+    A group with a warm pool may take an instance back that left through ``Terminating``: it is seen there, or ``Pending`` anew.
+    """
     after = {instance: min(when, at) for instance, when in gone.items() if at - when < GONE_FOR}
     for group in groups.by_name.values() if groups else ():
-        after |= {instance.id: at for instance in group.instances if instance.terminates}
+        for instance in group.instances:
+            if instance.terminates:
+                after[instance.id] = at
+            elif instance.id in after and instance.comes:
+                del after[instance.id]
     return after
 
 
 def _restarted(missing: Mapping[str, Missing], at: float) -> dict[str, Missing]:
     """After a long blackout, a paused host or a jump of the clock, no wait is over merely because time has passed."""
     return {key: replace(entry, since=at) for key, entry in missing.items()}
+
+
+def _long_gap(settings: Settings) -> float:
+    """Seconds after which a read comes after a blackout, and not merely in its turn."""
+    return max(settings.safety.hold_max, _BLACKOUT, 10 * settings.passes.interval)
+
+
+def _unread(names: Sequence[str]) -> tuple[Held, ...]:
+    reason = "it was never read, and unknown is not empty: everything stays as it is until AWS answers"
+    return tuple(Held("unread", name, reason) for name in names)
 
 
 def _from_groups(backend: Backend) -> bool:

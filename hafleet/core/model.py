@@ -61,6 +61,11 @@ class Instance:
         """True when the instance is on its way out for good (there is no way back from these states)."""
         return self.state.startswith(("Terminating", "Terminated"))
 
+    @property
+    def comes(self) -> bool:
+        """True when the instance lives and is on its way into service, or waits for that in a warm pool."""
+        return self.state.startswith(("Pending", "Warmed")) and "Terminat" not in self.state
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -80,6 +80,7 @@ def gather(backend: Backend, groups: Groups, known: Mapping[str, Member], gone: 
         found = groups_of(source, groups)
         if not found and source.static is None:
             absent.append(label(source))
+            gathering.absent(index, source)
         for group in found:
             gathering.group(index, source, group)
     return gathering.result(tuple(absent))
@@ -147,6 +148,11 @@ class _Gathering:
         same = known is not None and replace(known, weight=member.weight, draining=False) == member
         self._members.setdefault(member.name, known if known is not None and same else member)
         self._places.setdefault(member.name, index)
+
+    def absent(self, index: int, source: Source) -> None:
+        """A group that AWS does not know: members of it that are held still have a source, and follow its weight."""
+        if source.asg is not None:
+            self._places.setdefault(source.asg, index)
 
     def group(self, index: int, source: Source, group: Group) -> None:
         """Every instance of one group."""

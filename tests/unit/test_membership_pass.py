@@ -10,6 +10,8 @@ from hafleet.core.membership import FORCED, decide, from_installed, question
 from hafleet.core.model import Groups, Memory, Node, Unknown, World
 from tests.fakes.worlds import NODE, Story, fleet, group, ids, iid, instance, make_settings
 
+WEB_TO_SHOP = [{"name": "web", "bind": ":80", "default_backend": "shop"}]
+
 
 def test_only_in_service_instances_with_an_address_are_members() -> None:
     story = Story()
@@ -393,7 +395,9 @@ def test_a_new_backend_is_no_empty_backend_while_aws_is_away() -> None:
     more = {"name": "new", "sources": [{"asg": "green"}], "domains": ["new.example.com"]}
     story.settings = make_settings(more_backends=[more])
     story.blind()
-    assert story.members("new") == ()
+    assert isinstance(story.last.desired, Unknown)  # all stays as it is: rendered now, it would answer 503
+    assert story.last.desired.reason.startswith("backend new was never read: AWS is away")
+    assert [(h.rule, h.subject) for h in story.last.held] == [("unknown", "membership"), ("unread", "new")]
     assert "new" not in story.memory.members
     story.see(fleet("blue", [1]), fleet("green", range(200)))  # no ceiling: it was never read
     assert len(story.members("new")) == 200
@@ -498,3 +502,89 @@ def test_the_question_names_every_group_tag_and_family() -> None:
     assert question(settings, None).names == {"blue", "green"}
     assert question(settings, Node("n", IPv4Address("10.0.0.1"), "", "")).names == {"blue", "green"}
     assert "edge" in question(settings, replace(NODE, address=IPv6Address("fd00::1"))).ipv6
+
+
+# --- what breaks in the night -------------------------------------------------------------------------------------
+
+
+def test_a_backend_renamed_while_aws_is_away_does_not_become_an_empty_one() -> None:
+    story = Story()
+    story.see(fleet("blue", [1, 2]))
+    story.settings = make_settings(backend={"name": "shop"}, frontends=WEB_TO_SHOP)
+    story.blind()
+    assert isinstance(story.last.desired, Unknown)
+    story.see(fleet("blue", [1, 2]))
+    assert story.names("shop") == ids(1, 2)
+
+
+def test_a_renamed_backend_of_static_servers_needs_no_aws() -> None:
+    story = Story(make_settings({"static": ["10.0.9.10"]}))
+    story.see()
+    story.settings = make_settings({"static": ["10.0.9.10"]}, backend={"name": "shop"}, frontends=WEB_TO_SHOP)
+    story.blind()
+    assert story.names("shop") == ["static-10.0.9.10"]
+
+
+@pytest.mark.parametrize("hold_max", ["0s", "5s"])
+def test_a_short_hold_max_does_not_make_every_gap_between_passes_a_blackout(hold_max: str) -> None:
+    story = Story(make_settings(safety={"hold_max": hold_max}))
+    story.see(fleet("blue", [1, 2, 3]))
+    for _ in range(3):
+        story.see(fleet("blue", [1, 2]))
+    assert story.names() == ids(1, 2)
+
+
+def test_a_static_server_that_joins_a_group_serves_under_its_old_name_until_the_new_one_is_up() -> None:
+    story = Story(make_settings({"static": ["10.0.0.1", "10.0.0.2"]}))
+    story.see()
+    story.obey()
+    story.settings = make_settings({"asg": "blue"})
+    story.see(fleet("blue", [1, 2]))
+    assert story.names() == [*ids(1, 2), "static-10.0.0.1", "static-10.0.0.2"]
+    story.obey()
+    story.see(fleet("blue", [1, 2]))
+    assert story.drained() == ["static-10.0.0.1", "static-10.0.0.2"]
+
+
+def test_an_instance_that_becomes_a_static_server_is_drained_under_its_old_name() -> None:
+    story = Story(make_settings({"asg": "blue"}, {"static": ["10.0.0.1"]}))
+    story.see(fleet("blue", [1, 2]))
+    story.see(group("blue", instance(1, "Terminating:Wait"), instance(2)))
+    assert story.drained() == ids(1)
+
+
+@pytest.mark.parametrize("state", ["Pending", "Pending:Wait", "Warmed:Stopped", "Warmed:Pending:Proceed"])
+def test_an_instance_that_a_warm_pool_took_back_serves_again(state: str) -> None:
+    story = Story()
+    story.see(fleet("blue", [1, 2]))
+    story.see(group("blue", instance(1), instance(2, "Terminating:Wait")))
+    story.see(group("blue", instance(1), instance(2, state)))
+    assert iid(2) not in story.names()
+    story.see(fleet("blue", [1, 2]))
+    assert story.names() == ids(1, 2)
+
+
+def test_an_instance_that_ends_in_its_warm_pool_is_still_gone() -> None:
+    story = Story()
+    story.see(fleet("blue", [1, 2]))
+    story.see(group("blue", instance(1), instance(2, "Terminating:Wait")))
+    story.see(group("blue", instance(1), instance(2, "Warmed:Terminating")))
+    story.see(fleet("blue", [1, 2]))
+    assert iid(2) not in story.names()
+
+
+def test_members_of_a_group_that_aws_forgot_follow_the_weight_of_their_source() -> None:
+    story = Story(make_settings({"asg": "blue", "weight": 90}, {"asg": "green", "weight": 10}))
+    story.see(fleet("blue", [1]), fleet("green", [2]))
+    story.settings = make_settings({"asg": "blue", "weight": 0}, {"asg": "green", "weight": 100})
+    story.see(fleet("green", [2]))
+    assert story.weights() == {iid(1): 0, iid(2): 200}
+
+
+def test_servers_of_somebody_elses_file_are_not_taken_for_members() -> None:
+    text = (
+        "backend site\n  server web1 10.0.0.8:80 id 1 weight 1\n"
+        f"  server {iid(1)} 10.0.0.1:80 id 2 weight 100\n  server static-10.0.9.10 10.0.9.10:80 id 3 weight 100\n"
+    )
+    known = from_installed(make_settings(), parse(text))
+    assert [m.name for m in known["site"]] == [iid(1), "static-10.0.9.10"]
