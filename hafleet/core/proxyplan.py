@@ -236,7 +236,9 @@ class _Servers:
         found += [_enable(line) for line in self.enable]
         found += [Command(f"set server {line.backend}/{line.name} state ready", "set") for line in self.ready]
         found += [Command(f"enable health {line.backend}/{line.name}", "set") for line in self.checks]
-        found += [Command(f"set server {line.backend}/{line.name} weight {line.weight}", "set") for line in self.weight]
+        # Weights go up before any goes down: a backend whose weights are all 0, if only for a moment, answers 503.
+        weights = sorted(self.weight, key=lambda line: line.weight <= self.running[line.backend, line.name].weight)
+        found += [Command(f"set server {line.backend}/{line.name} weight {line.weight}", "set") for line in weights]
         for backend, name in self.remove:
             found.append(Command(f"set server {backend}/{name} state maint", "remove"))
             found.append(Command(f"shutdown sessions server {backend}/{name}", "remove"))

@@ -98,6 +98,15 @@ def test_adds_come_before_weights_and_weights_before_removals() -> None:
     assert found.removes
 
 
+def test_weights_rise_before_any_falls() -> None:
+    """From 100:0 to 0:100 there is no moment in which the backend has no weight at all, which would answer 503."""
+    blue, green = A.replace("weight 100", "weight 0"), B
+    found = planned(
+        text(A, B.replace("weight 100", "weight 0")), text(blue, green), running("i-a", 1), running("i-b", 2, 0)
+    )
+    assert lines(found) == ["set server site/i-b weight 100", "set server site/i-a weight 0"]
+
+
 def test_a_removed_server_is_deleted_where_that_is_safe_and_a_parked_one_too() -> None:
     found = planned(
         text(A, B), text(A), running("i-a", 1), running("i-b", 2), running("i-z", 9, maint=True), version=SAFE
