@@ -22,6 +22,7 @@ from hafleet.errors import HafleetError, SettingsError
 from hafleet.ports import Clock, History, Locks, Notifier, Wakeups, Watch
 from hafleet.reconcile import Outcome, Plan, Reconciler
 
+_TRY_AGAIN = "?"  # the digest of no file
 _BACKOFF_MOST = 60.0  # seconds added to the interval at most while AWS does not answer
 
 
@@ -65,6 +66,7 @@ class Agent:
         self._publish = publish
         self._stopping = False
         self._refused: tuple[str, HafleetError] | None = None  # digest of settings that were refused, and why
+        self._unwatched: HafleetError | None = None  # why no file is watched
         self._failures = 0  # passes in a row that could not read the groups
 
     def run(self, locks: Locks, passes: int | None = None) -> None:
@@ -76,23 +78,25 @@ class Agent:
         assembly = self._workshop.assemble()
         for number, reason in ((signal.SIGTERM, ""), (signal.SIGINT, ""), (signal.SIGHUP, "SIGHUP")):
             signal.signal(number, self._hear(reason))
-        watch = self._workshop.watch(assembly.watch_paths)
+        watch = self._watch(assembly.watch_paths)
         wake: tuple[str, ...] = ("start",)
         done = 0
         try:
             while not self._stopping and done != passes:
                 fresh = self._current(assembly)
-                if fresh.watch_paths != assembly.watch_paths:
-                    watch.stop()
-                    watch = self._workshop.watch(fresh.watch_paths)
+                if watch is None or fresh.watch_paths != assembly.watch_paths:
+                    if watch is not None:
+                        watch.stop()
+                    watch = self._watch(fresh.watch_paths)
                 assembly = fresh
-                self._publish(self._guarded_pass(assembly, wake, locks))
+                fault = self._told(self._guarded_pass(assembly, wake, locks))
                 done += 1
-                self._notifier.tell("READY=1", f"STATUS=pass {done} done")
+                self._notifier.tell("READY=1", f"STATUS=pass {done} done{fault}")
                 if done != passes:
                     wake = self._sleep(assembly.settings)
         finally:
-            watch.stop()
+            if watch is not None:
+                watch.stop()
             self._notifier.tell("STOPPING=1")
 
     def _hear(self, reason: str) -> Callable[[int, FrameType | None], None]:
@@ -102,6 +106,23 @@ class Agent:
             self._wakeups.wake(reason or "stop")
 
         return handler
+
+    def _watch(self, paths: tuple[Path, ...]) -> Watch | None:
+        """A watch of these files. Without one (a system out of inotify watches) the timer finds changes; each pass tries anew."""
+        self._unwatched = None
+        try:
+            return self._workshop.watch(paths)
+        except HafleetError as error:
+            self._unwatched = error
+            return None
+
+    def _told(self, report: Report) -> str:
+        """Publish a report. One that cannot be told (a log on a full disk) stops no pass: the supervisor's status says so."""
+        try:
+            self._publish(report)
+        except Exception as error:
+            return f"; its report could not be published: {type(error).__name__} {error}".replace("\n", " ")
+        return ""
 
     def _current(self, assembly: Assembly) -> Assembly:
         """The parts for what the settings file holds now; refused settings leave the old parts in use."""
@@ -115,6 +136,12 @@ class Agent:
             fresh = self._workshop.assemble()
         except SettingsError as error:
             self._refused = (digest, error)
+            return assembly
+        except (
+            Exception
+        ) as error:  # such as a package that is being replaced: the parts in use go on, and it is tried again
+            fault = HafleetError(f"the changed settings cannot be taken up: {type(error).__name__} {error}")
+            self._refused = (_TRY_AGAIN, fault)
             return assembly
         self._refused = None
         return fresh
@@ -140,8 +167,7 @@ class Agent:
         self._notifier.feed()
         faults = keep_history(assembly.history, plan, outcome)
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
-        if self._refused is not None:
-            faults = (*faults, self._refused[1])
+        faults += tuple(f for f in (self._refused and self._refused[1], self._unwatched) if f is not None)
         return make_report(
             assembly.settings, plan, outcome, Circumstances(wake, self._clock.monotonic() - started, faults)
         )

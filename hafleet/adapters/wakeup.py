@@ -1,5 +1,6 @@
 """What wakes a pass: a queue of reasons, fed by signals and by changed files."""
 
+import os
 import queue
 import threading
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from hafleet.errors import StoreError
 from hafleet.ports import Clock
 
 
@@ -95,26 +97,53 @@ class _Changed(FileSystemEventHandler):
 
 
 class FileWatch:
-    """Watches single files (through their folders, so that a rename over them is seen) and whole folders."""
+    """Watches single files (through their folders, so that a rename over them is seen) and whole folders.
+
+    What this user may not read is left out: its changes are found by the timer.
+
+    Raises:
+        StoreError: the system has no watch to give (inotify limits).
+    """
 
     def __init__(self, wakeups: Wakeups, paths: Iterable[Path]) -> None:
-        self._observer: BaseObserver = Observer()
         files, folders, watched = set(), set(), set()
         for path in paths:
             full = path.resolve()
-            if full.is_dir():
+            if os.path.isdir(full):  # noqa: PTH112 - a Path's is_dir raises where its folder is closed to us
                 folders.add(f"{full}/")
-                watched.add((full, True))
+                watched |= {(full, True)} if _readable(full) else set()
             else:
                 files.add(str(full))
-                if full.parent.is_dir():
-                    watched.add((full.parent, False))
+                watched |= {(full.parent, False)} if _readable(full.parent) else set()
         handler = _Changed(wakeups, frozenset(files), frozenset(folders))
-        for folder, deep in sorted(watched):
-            self._observer.schedule(handler, str(folder), recursive=deep)
-        self._observer.start()
+        try:
+            self._observer = _observe(handler, watched)
+        except OSError as error:
+            raise StoreError(
+                f"files cannot be watched: {error.strerror or error}",
+                where="inotify",
+                fix="raise fs.inotify.max_user_instances and max_user_watches; until then the timer finds changes",
+            ) from error
 
     def stop(self) -> None:
         """End the watching threads."""
         self._observer.stop()
         self._observer.join(timeout=5)
+
+
+def _observe(handler: FileSystemEventHandler, watched: Iterable[tuple[Path, bool]]) -> BaseObserver:
+    """A running observer of these folders, each with all below it or not. Raises OSError, and then nothing runs."""
+    observer: BaseObserver = Observer()
+    try:
+        for folder, deep in sorted(watched):
+            observer.schedule(handler, str(folder), recursive=deep)
+        observer.start()
+    except OSError:
+        observer.unschedule_all()
+        raise
+    return observer
+
+
+def _readable(folder: Path) -> bool:
+    """True for a folder that inotify lets this user watch."""
+    return os.path.isdir(folder) and os.access(folder, os.R_OK, effective_ids=True)  # noqa: PTH112 - as above

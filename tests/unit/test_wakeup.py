@@ -1,7 +1,11 @@
 """Reasons to run a pass: from threads, and from files that really change on disk."""
 
+import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
@@ -96,3 +100,42 @@ def test_a_watched_folder_wakes_for_any_file_in_it(tmp_path: Path) -> None:
         assert "file global.cfg.j2" in box.take()
     finally:
         watch.stop()
+
+
+def test_what_this_user_may_not_read_is_left_out() -> None:
+    """As /etc/ssl/private is to most users."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folders are closed to other users
+    watched, closed = folder / "hafleet.yaml", folder / "private"
+    watched.write_text("a")
+    (closed / "certs").mkdir(parents=True)
+    box = wakeups()
+    user = os.geteuid()
+    folder.chmod(0o755)
+    closed.chmod(0o700 if user == 0 else 0)
+    try:
+        os.seteuid(65534 if user == 0 else user)  # root may read everything
+        try:
+            watch = FileWatch(box, [watched, closed / "site.pem", closed, closed / "certs"])
+        finally:
+            os.seteuid(user)
+        watched.write_text("b")
+        assert box.wait(10)
+        assert box.take()[0] == "file hafleet.yaml"
+        watch.stop()
+    finally:
+        closed.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def test_a_system_without_watches_to_give_is_told_as_such(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from hafleet.adapters.clock import SystemClock\n"
+        "from hafleet.adapters.wakeup import FileWatch, Wakeups\n"
+        "from hafleet.errors import StoreError\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"  # inotify_init then fails, as at its own limits
+        "try: FileWatch(Wakeups(SystemClock()), [Path(sys.argv[1])])\n"
+        "except StoreError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("inotify: files cannot be watched: "), done.stderr
