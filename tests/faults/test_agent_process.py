@@ -25,7 +25,7 @@ from hafleet.lab.plan import Plan
 from hafleet.lab.traffic import Traffic
 from tests.faults.stage import Stage, wait
 
-pytestmark = pytest.mark.xdist_group("faults-2")
+pytestmark = pytest.mark.xdist_group("faults-agent_process")
 
 EXTRA = '{% extends "shipped/haproxy.cfg.j2" %}\n{% block extra %}\nbackend fresh\n    mode http\n{% endblock %}\n'
 

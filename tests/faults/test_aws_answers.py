@@ -7,15 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from hafleet import compose
+from hafleet.core import guard
 from hafleet.core.model import Groups, Memory
 from hafleet.core.settings import Aws
 from hafleet.ports import Membership, Store
-from hafleet.reconcile import ALL_RULES, Ports
+from hafleet.reconcile import ALL_RULES, Ports, Reconciler, Rules
 from tests.faults.conftest import StageMaker
 from tests.faults.doubles import Make, PageByPage, Recorded, TrustsListings, instead, unguarded, without
 from tests.faults.stage import Stage, held, wait
 
-pytestmark = pytest.mark.xdist_group("faults-2")
+pytestmark = pytest.mark.xdist_group("faults-aws_answers")
 
 SCALING = {"service": "autoscaling"}
 
@@ -367,10 +368,36 @@ class _NoOrder:
         self.real.save(memory)
 
 
-# --- every rule bites alone -------------------------------------------------------------------------------------------
+# --- the last net ---------------------------------------------------------------------------------------------------
 
 
-def test_every_rule_of_the_guard_has_a_test_that_fails_without_it() -> None:
-    """The rules that the controls above and in test_reloads.py leave out, against those that exist."""
-    left_out = {"ceiling", "confirm_reads", "group_missing", "empty", "half_answer", "max_removal", "last_server"}
-    assert {rule.__name__ for rule in ALL_RULES.members} == left_out
+@pytest.mark.parametrize(("rules", "left"), [((guard.last_server,), 1), ((), 0)], ids=["guarded", "control"])
+def test_f07_the_last_server_stays_even_where_every_other_rule_is_gone(
+    stage: Stage, rules: tuple[guard.Rule, ...], left: int
+) -> None:
+    stage.boot({"asg": stage.group(4)})
+    stage.reconciler = lambda settings, ports: Reconciler(settings, ports, Rules(members=rules))
+    stage.birth()
+    with stage.fault("no_instances", **SCALING):
+        stage.turns(5, seconds=40)
+    assert len(stage.rotation()) == left
+
+
+CONTROLS = {
+    "ceiling": "f16",
+    "confirm_reads": "f12",
+    "group_missing": "f06, f07, f10",
+    "empty": "f07",
+    "half_answer": "f08",
+    "max_removal": "f08",
+    "last_server": "f07",
+    "cold_start": "f51",
+    "min_interval": "f53",
+    "failing": "f45",
+    "old_workers": "f54",
+}
+
+
+def test_every_rule_of_the_guard_has_its_control() -> None:
+    """A new rule needs a fault, a control that runs without it, and a line above."""
+    assert {rule.__name__ for rule in (*ALL_RULES.members, *ALL_RULES.reloads)} == CONTROLS.keys()

@@ -11,7 +11,7 @@ from tests.faults.conftest import StageMaker
 from tests.faults.doubles import FailsOpen, instead, unguarded
 from tests.faults.stage import Stage, all_held, held
 
-pytestmark = pytest.mark.xdist_group("faults-1")
+pytestmark = pytest.mark.xdist_group("faults-aws_outages")
 
 DAY = 86400.0
 

@@ -14,7 +14,7 @@ from hafleet.ports import Renderer
 from hafleet.reconcile import Outcome, Plan, Ports, Reconciler
 from tests.faults.stage import Stage
 
-pytestmark = pytest.mark.xdist_group("faults-1")
+pytestmark = pytest.mark.xdist_group("faults-candidates")
 
 MAIN = "haproxy.cfg.j2"
 HEAD = '{% extends "shipped/haproxy.cfg.j2" %}\n{% block extra %}\n'

@@ -8,7 +8,7 @@ from hafleet.core.model import Memory
 from hafleet.ports import Store
 from tests.faults.stage import Stage, held
 
-pytestmark = pytest.mark.xdist_group("faults-1")
+pytestmark = pytest.mark.xdist_group("faults-clock")
 
 YEAR = 365 * 86400.0
 SCALING = {"service": "autoscaling"}

@@ -11,7 +11,7 @@ from hafleet.lab.imds import Identity, Imds
 from hafleet.ports import Store
 from tests.faults.stage import NODE, Stage, held
 
-pytestmark = pytest.mark.xdist_group("faults-2")
+pytestmark = pytest.mark.xdist_group("faults-identity")
 
 
 @pytest.fixture
@@ -31,17 +31,17 @@ def imds(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Imds]:
 # --- row 18 -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["refuse", "unauthorized", "error"])
-def test_f18_a_start_without_imds_goes_on_with_the_identity_on_disk(stage: Stage, imds: Imds, fault: str) -> None:
+def test_f18_a_start_without_imds_goes_on_with_the_identity_on_disk(stage: Stage, imds: Imds) -> None:
     group = stage.group(2)
     stage.boot({"asg": group})
-    imds.break_(fault)
-    stage.birth()
-    stage.scale(group, 3)
-    report = stage.turn()
-    assert report.node == "i-0000000000000bbb0"
-    assert "IMDS" in report.errors[0]
-    assert stage.rotation() == stage.members(group)
+    for size, fault in enumerate(["refuse", "unauthorized", "error"], 3):
+        imds.break_(fault)
+        stage.birth()
+        stage.scale(group, size)
+        report = stage.turn()
+        assert report.node == "i-0000000000000bbb0"
+        assert "IMDS" in report.errors[0]
+        assert stage.rotation() == stage.members(group)
     assert stage.reloads == 0
 
 

@@ -1,33 +1,51 @@
 """Rows 45 to 48 on every version: binds that fail, sockets that refuse, answers that are no proof."""
 
+import copy
 import dataclasses
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from hafleet.adapters.haproxy import HaproxyProxy, MasterCli
 from hafleet.adapters.haproxy.runtimeapi import connect
 from hafleet.errors import ProxyUnavailable
-from hafleet.lab import proxy as eye
+from hafleet.lab.cloud import Cloud
 from hafleet.lab.haproxies import Haproxy
 from hafleet.reconcile import Ports
-from tests.faults.conftest import StageMaker
+from tests.faults.conftest import stages
+from tests.faults.doubles import without
 from tests.faults.liars import late, listening, lying_master, silent
-from tests.faults.servers import squatter
+from tests.faults.servers import Servers, squatter
 from tests.faults.stage import HandClock, Stage, held, wait
+from tests.resources import LoopbackPool
 
-pytestmark = pytest.mark.xdist_group("faults-2")
+pytestmark = pytest.mark.xdist_group("faults-reloads")
 
 EXTRA = '{{% extends "shipped/haproxy.cfg.j2" %}}\n{{% block extra %}}\n{}\n{{% endblock %}}\n'
 
 
+@pytest.fixture(scope="module")
+def one_per_version(haproxy: Haproxy, cloud: Cloud, answering: Servers, loopback_pool: LoopbackPool) -> Iterator[Stage]:
+    with stages(cloud, haproxy, answering, loopback_pool) as make:
+        stage = make()
+        stage.boot({"asg": stage.group(2)})
+        yield stage
+
+
 @pytest.fixture
-def versioned(make_stage: StageMaker, haproxy: Haproxy) -> Stage:
-    """A calm node with two servers, on each version."""
-    stage = make_stage(haproxy)
-    stage.boot({"asg": stage.group(2)})
-    return stage
+def versioned(one_per_version: Stage) -> Iterator[Stage]:
+    """A calm node with two servers, on each version. What a test changes of it is put back."""
+    stage = one_per_version
+    sections = copy.deepcopy(stage.sections)
+    yield stage
+    stage.sections, stage.ports = sections, lambda ports: ports
+    (stage.templates / "haproxy.cfg.j2").unlink(missing_ok=True)
+    stage.write()
+    stage.birth()
+    stage.log.entries.clear()
+    stage.settle()
 
 
 def listen_on(stage: Stage, port: int, options: str = "") -> None:
@@ -82,6 +100,16 @@ def test_f45_control_without_the_trial_the_reload_fails_and_all_is_put_back(vers
         assert stage.metric("held_steps", rule="reload_failing") == 1
     assert stage.turn(seconds=20).reloaded
     assert stage.get(port=9000)[0] == 200
+
+
+def test_f45_control_without_the_pause_every_pass_would_stop_the_listeners_again(stage: Stage) -> None:
+    stage.boot({"asg": stage.group(1)})
+    stage.reconciler = without("failing")
+    stage.birth()
+    with squatter(stage.address, 9000):
+        listen_on(stage, 9000, "transparent")
+        stage.turns(2, seconds=1)
+    assert stage.reloads == 2
 
 
 # --- row 46 -----------------------------------------------------------------------------------------------------------
@@ -154,10 +182,11 @@ def test_f47_an_answer_without_a_new_worker_is_no_proof(versioned: Stage, reply:
 
 
 def test_f47_control_the_answer_alone_says_that_all_went_well(versioned: Stage) -> None:
+    before = versioned.reloads
     with listening(versioned.folder / "liar.sock", lying_master(versioned.master, b"Success=1\n--\n")):
         said = MasterCli(versioned.folder / "liar.sock", HandClock()).ask("reload")
     assert said.startswith("Success=1")
-    assert eye.master(versioned.master).reloads == 0
+    assert versioned.reloads == before
 
 
 def _hasty(ports: Ports) -> Ports:

@@ -11,7 +11,7 @@ from hafleet.lab import proxy as eye
 from tests.faults.doubles import without
 from tests.faults.stage import HTTP, NODE, Stage, all_held, held, wait
 
-pytestmark = pytest.mark.xdist_group("faults-1")
+pytestmark = pytest.mark.xdist_group("faults-storms")
 
 EXTRA = '{{% extends "shipped/haproxy.cfg.j2" %}}\n{{% block extra %}}\nbackend {}\n    mode http\n{{% endblock %}}\n'
 

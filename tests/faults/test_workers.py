@@ -14,7 +14,7 @@ from tests.faults.conftest import StageMaker
 from tests.faults.liars import Behave, endless, garbage, listening, silent
 from tests.faults.stage import HTTP, Stage, held, wait
 
-pytestmark = pytest.mark.xdist_group("faults-1")
+pytestmark = pytest.mark.xdist_group("faults-workers")
 
 
 @pytest.fixture
