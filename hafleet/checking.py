@@ -11,7 +11,7 @@ from hafleet.adapters.haproxy import HaproxyProxy
 from hafleet.adapters.templates import JinjaRenderer
 from hafleet.core.model import Desired, Member, Node, Peer, Version
 from hafleet.core.settings import Backend, Haproxy, Settings
-from hafleet.errors import HafleetError, Problem, ProxyUnavailable, SettingsError
+from hafleet.errors import ConfigRejected, HafleetError, Problem, ProxyUnavailable, SettingsError
 from hafleet.rendering import OFFLINE_VERSION
 
 
@@ -32,11 +32,44 @@ def _try_out(path: Path, loaded: config.Loaded, folder: Path) -> tuple[Problem, 
     version, found = _version(proxy, settings.haproxy, path)
     try:
         rendered = JinjaRenderer(settings, source=str(path), digest=loaded.digest).render(sample(settings), version)
-        if not found:
-            proxy.check(rendered)
     except HafleetError as error:
         return (*found, Problem(error.where or str(path), error.what, error.fix))
+    try:
+        if not found:
+            proxy.check(rendered)
+    except ConfigRejected as error:
+        return (_refusal(error, rendered.text, loaded.settings, path),)
+    except HafleetError as error:
+        return (Problem(error.where or str(path), error.what, error.fix),)
     return found
+
+
+def _refusal(error: ConfigRejected, text: str, settings: Settings, path: Path) -> Problem:
+    """HAProxy's complaint in terms of files that last: the candidate of a check is gone when it is read.
+
+    The place is the line of a template of the user's own that holds the refused line as it is, else the templates' folder or the
+    settings file.
+    """
+    candidate, _, number = error.where.rpartition(":")
+    folder = settings.haproxy.templates_dir
+    place = folder or str(path)
+    lines = text.split("\n")
+    if folder and number.isdigit() and 0 < int(number) <= len(lines):
+        place = _source_line(Path(folder), lines[int(number) - 1].strip()) or place
+    what = error.what.replace(f"{candidate if number.isdigit() else error.where}", "haproxy.cfg")
+    return Problem(place, what, "mend the template or the settings; `hafleet render` prints haproxy.cfg")
+
+
+def _source_line(folder: Path, line: str) -> str:
+    """``file:line`` of the one line in the folder's templates that says just this; "" for none or several."""
+    found = []
+    for file in sorted(folder.rglob("*.j2")):
+        try:
+            texts = file.read_text().split("\n")
+        except (OSError, ValueError):
+            continue
+        found += [f"{file}:{number}" for number, text in enumerate(texts, start=1) if text.strip() == line]
+    return found[0] if len(found) == 1 else ""
 
 
 def _version(proxy: HaproxyProxy, haproxy: Haproxy, path: Path) -> tuple[Version, tuple[Problem, ...]]:

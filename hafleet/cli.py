@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import click
@@ -21,6 +22,7 @@ from hafleet.cli_frame import (
     json_option,
     show_json,
     show_text,
+    watching,
 )
 
 
@@ -37,7 +39,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Validate settings and templates.")
 @config_option
 @json_option
 def check(path: Path, as_json: bool) -> None:
@@ -83,6 +85,8 @@ def render(path: Path, world_file: Path | None, version: str | None, maps_dir: P
     """Print haproxy.cfg as these settings want it. Changes nothing."""
     from hafleet import rendering
 
+    if version and not world_file:
+        raise click.UsageError("--haproxy-version goes with --world: a live node has its own HAProxy")
     with exits():
         rendered = rendering.render(path, world_file, version)
         if maps_dir:
@@ -90,7 +94,7 @@ def render(path: Path, world_file: Path | None, version: str | None, maps_dir: P
     click.echo(rendered.text, nl=False)
 
 
-@main.command()
+@main.command(short_help="Print what is seen now.")
 @config_option
 @json_option
 def observe(path: Path, as_json: bool) -> None:
@@ -105,7 +109,7 @@ def observe(path: Path, as_json: bool) -> None:
             show_text(show.world(world))
 
 
-@main.command()
+@main.command(short_help="Print what a pass would change, and what is held.")
 @config_option
 @json_option
 def plan(path: Path, as_json: bool) -> None:
@@ -127,10 +131,10 @@ def plan(path: Path, as_json: bool) -> None:
         show_text(show.plan(made))
     if made.wanted is None:
         sys.exit(FAILED)
-    sys.exit(HELD if made.held else PENDING if made.pending else DONE)
+    sys.exit(HELD if made.held else PENDING if made.pending else FAILED if made.errors else DONE)
 
 
-@main.command()
+@main.command(short_help="Run one pass.")
 @config_option
 @json_option
 @click.option("--force", is_flag=True, help="Let held steps through, this once.")
@@ -194,16 +198,11 @@ def status(path: Path, as_json: bool, watch: bool) -> None:
     with exits():
         settings = config.load(path).settings
         file = publish.status_path(settings.state_dir)
-        code = once_more()
-        while watch:
-            time.sleep(1)
-            if not as_json:
-                click.clear()
-            code = once_more()
+        code = watching(once_more, clear=not as_json) if watch else once_more()
     sys.exit(code)
 
 
-@main.command()
+@main.command(short_help="Say why an instance is or is not in rotation.")
 @config_option
 @json_option
 @click.argument("instance")
@@ -223,16 +222,27 @@ def explain(path: Path, as_json: bool, instance: str) -> None:
     sys.exit(DONE if lines else FAILED)
 
 
-@main.command()
+@main.command(short_help="Put an earlier configuration back, and freeze.")
 @config_option
 @json_option
 @click.option("--list", "listing", is_flag=True, help="Only list what is kept.")
 @click.argument("number", type=click.IntRange(min=1), default=1)
 def rollback(path: Path, as_json: bool, listing: bool, number: int) -> None:
-    """Put back the NUMBERth earlier configuration (1: the one before now) and freeze until `hafleet thaw`."""
-    from hafleet import freezing
+    """Put back an earlier configuration and freeze until `hafleet thaw`.
 
-    _freezing(path, as_json, lambda: freezing.kept(path) if listing else freezing.rollback(path, number))
+    NUMBER counts back as --list shows it; 1, the default, is the one before the newest.
+    """
+    from hafleet import freezing, show
+
+    if not listing:
+        _freezing(path, as_json, lambda: freezing.rollback(path, number))
+        return
+    with exits():
+        rows = freezing.kept(path)
+    if as_json:
+        show_json({"settings": str(path), "kept": [asdict(row) for row in rows]})
+    else:
+        show_text(show.kept(astuple(row) for row in rows))
 
 
 @main.command()
@@ -255,7 +265,7 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
             click.echo(line)
 
 
-@main.command()
+@main.command(short_help="Say what is missing on this node.")
 @config_option
 @json_option
 def doctor(path: Path, as_json: bool) -> None:
@@ -268,7 +278,7 @@ def doctor(path: Path, as_json: bool) -> None:
     if as_json:
         show_json({"findings": [{"state": f.state, "about": f.about, "what": f.what, "fix": f.fix} for f in findings]})
     else:
-        show_text(show.table(("", "about", "found", "do"), [(f.state, f.about, f.what, f.fix) for f in findings]))
+        show_text(show.findings((f.state, f.about, f.what, f.fix) for f in findings))
     sys.exit(FAILED if any(f.state == "fail" for f in findings) else DONE)
 
 

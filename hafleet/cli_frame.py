@@ -2,19 +2,22 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
-from hafleet.errors import HafleetError, LockHeld, SettingsError
+from hafleet.errors import HafleetError, LockHeld, SettingsError, StoreError
 
 DONE, FAILED, SETTINGS, HELD, PENDING, BUSY = 0, 1, 2, 3, 4, 75
+_PIPE = 400  # columns: a pipe has no width, and what a script reads must not be folded
 DEFAULT = Path("/etc/hafleet/hafleet.yaml")
 
 EXITS = """\b
-Exit codes: 0 done, 1 failed, 2 settings, 3 held, 4 changes pending (plan only), 75 another agent holds the lock."""
+Exit codes: 0 done, 1 failed, 2 settings or arguments, 3 held,
+            4 changes pending (plan only), 75 another agent holds the lock."""
 
 config_option = click.option(
     "-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True,
@@ -57,12 +60,33 @@ def exits() -> Iterator[None]:
         sys.exit(FAILED)
 
 
+def watching(show_once: Callable[[], int], *, clear: bool) -> int:
+    """Show it every second until Ctrl-C, and return the last exit code. An agent that has not reported yet is waited for."""
+    code = DONE
+    with suppress(KeyboardInterrupt):
+        while True:
+            if clear:
+                click.clear()
+            try:
+                code = show_once()
+            except StoreError as error:
+                click.echo(error, err=True)
+                code = FAILED
+            time.sleep(1)
+    return code
+
+
 def show_text(renderable: object) -> None:
     """Print text or a rich renderable; colours only on a terminal."""
     from rich.console import Console
 
-    wide = None if sys.stdout.isatty() else 400  # a pipe has no width: never fold what a script reads
-    Console(highlight=False, soft_wrap=True, width=wide).print(renderable)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(renderable)
+        return
+    console = Console(highlight=False, soft_wrap=True, width=_PIPE)
+    with console.capture() as captured:
+        console.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)
 
 
 def show_json(value: object) -> None:

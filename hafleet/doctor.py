@@ -15,7 +15,7 @@ from hafleet.core.model import Node
 from hafleet.errors import HafleetError
 from hafleet.show import short
 
-State = Literal["ok", "warn", "fail"]
+State = Literal["ok", "warn", "fail", "hint"]  # hint: something that cannot be tried from here
 _OPEN_FILES = 4096  # below this HAProxy's default maxconn is small
 
 
@@ -144,8 +144,10 @@ def _limits(parts: compose.Parts) -> Iterator[Finding]:
         "ok" if fine else "warn", "open files", str(soft), "" if fine else "raise LimitNOFILE of haproxy.service"
     )
     peers = parts.settings.peers
+    if os.geteuid() == 0:
+        yield Finding("hint", "rights", "root may do everything", "ask as the agent: sudo -u hafleet hafleet doctor")
     yield Finding(
-        "ok",
+        "hint",
         "security group",
         f"let the fleet's own group reach port {peers.port} (peers)",
         "and nobody else: peers carry client keys",

@@ -1,24 +1,33 @@
 """``hafleet rollback`` and ``hafleet thaw``: put an earlier configuration back, and hold everything until told to go on."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hafleet import compose
-from hafleet.adapters.history import Kept
 from hafleet.core.proxyplan import parse
 from hafleet.errors import HafleetError, StoreError
+from hafleet.reconcile import Outcome
 from hafleet.show import short
 
 
-def kept(path: Path) -> list[str]:
-    """One line per kept configuration, newest first; 0 is the live one."""
-    return [_line(number, entry) for number, entry in enumerate(compose.build(path).history.list())]
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One configuration that ``hafleet rollback`` can put back."""
+
+    number: int  # what to give to the command; 0 is the newest
+    at: float  # wall clock at which it was last the live one
+    structure: str
+    live: bool  # the installed file has this structure
 
 
-def _line(number: int, entry: Kept) -> str:
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
-    return f"{number}  {moment}  structure {short(entry.structure)}"
+def kept(path: Path) -> tuple[Choice, ...]:
+    """What is kept, newest first. Raises HafleetError when the installed file cannot be read."""
+    parts = compose.build(path)
+    text = parts.proxy.installed().text
+    live = parse(text).structure if text is not None else ""
+    entries = enumerate(parts.history.list())
+    return tuple(Choice(number, entry.at, entry.structure, entry.structure == live) for number, entry in entries)
 
 
 def rollback(path: Path, number: int) -> list[str]:
@@ -31,8 +40,9 @@ def rollback(path: Path, number: int) -> list[str]:
     parts = compose.build(path)
     entries = parts.history.list()
     if number >= len(entries):
+        how_many = f"only {len(entries) - 1} earlier" if len(entries) > 1 else "no earlier"
         raise StoreError(
-            f"only {max(0, len(entries) - 1)} earlier configurations are kept",
+            f"{how_many} configurations are kept",
             where=str(Path(parts.settings.state_dir) / "history"),
             fix="see `hafleet rollback --list`",
         )
@@ -45,11 +55,18 @@ def rollback(path: Path, number: int) -> list[str]:
     if done.errors:
         raise done.errors[0]
     servers = len(parse(earlier.text).servers)
-    did = f"reloaded ({', '.join(done.reloaded)})" if done.reloaded else f"{done.commands} runtime commands, no reload"
     return [
-        f"put back structure {short(entry.structure)} with {servers} servers: {did}",
+        f"put back structure {short(entry.structure)} with {servers} servers: {_did(done)}",
         "frozen: membership changes are not followed until `hafleet thaw`",
     ]
+
+
+def _did(done: Outcome) -> str:
+    if done.reloaded:
+        return f"reloaded ({', '.join(done.reloaded)})"
+    if done.commands or done.wrote:
+        return f"{done.commands} runtime commands, no reload"
+    return "it was live already, nothing changed"
 
 
 def thaw(path: Path) -> list[str]:

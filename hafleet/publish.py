@@ -35,8 +35,14 @@ def read_status(path: Path) -> Report:
         raise StoreError(
             "no pass was reported yet", where=str(path), fix="start the agent, or run `hafleet once`"
         ) from error
-    except (OSError, ValidationError) as error:
-        raise StoreError("the status file cannot be read", where=str(path), fix="run `hafleet once`") from error
+    except OSError as error:
+        raise StoreError(
+            f"the status file cannot be read: {error.strerror}",
+            where=str(path),
+            fix="ask as the agent's user, or as root",
+        ) from error
+    except ValidationError as error:
+        raise StoreError("the status file is damaged", where=str(path), fix="run `hafleet once`") from error
 
 
 class Publisher:
@@ -69,6 +75,8 @@ class Publisher:
                 self._log.error("fault", fault=error)
         if self._faults and not faults:
             self._log.info("faults are over")
+        for fault in sorted(self._faults - faults) if faults else ():
+            self._log.info("fault is over", fault=fault)
         self._held, self._faults = held, faults
         changed = report.commands or report.wrote or report.reloaded
         self._log.log(

@@ -11,6 +11,8 @@ from hafleet.core.model import Unknown, Worker, World
 from hafleet.core.report import Report
 from hafleet.reconcile import Outcome, Plan
 
+_WHOLE = frozenset({"instance", "server"})  # columns that a person copies from: never folded
+
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
     """A plain table; numbers to the right."""
@@ -18,7 +20,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     data = [[str(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
         numeric = bool(data) and all(row[index].replace(".", "", 1).isdigit() for row in data)
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        whole = column in _WHOLE
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in data:
         made.add_row(*row)
     return made
@@ -47,11 +50,10 @@ def status(report: Report, now: float) -> RenderableType:
     if report.proxy:
         p = report.proxy
         parts.append(
-            Text(
-                f"haproxy {p.version}  pid {p.pid}  loaded {age(p.uptime)} ago  started {age(p.master_uptime)} ago  "
-                f"old workers {p.old_workers}  structure {short(p.structure) or 'not ours'}"
-            )
+            Text(f"haproxy {p.version}  pid {p.pid}  loaded {age(p.uptime)} ago  started {age(p.master_uptime)} ago")
         )
+        refused = f"  failed reloads {p.failed_reloads}" if p.failed_reloads else ""
+        parts.append(Text(f"structure {short(p.structure) or 'not ours'}  old workers {p.old_workers}{refused}"))
     else:
         parts.append(Text("haproxy does not answer", style="bold red"))
     if report.membership_at:
@@ -90,8 +92,11 @@ def _groups(seen: World) -> list[RenderableType]:
             (group.name, group.desired, i.id, i.state, i.address or "-", i.zone, i.capacity) for i in group.instances
         ]
         if not group.instances:
-            rows.append((group.name, group.desired, "none", "", "", "", ""))
-    return ["", table(("group", "desired", "instance", "state", "address", "zone", "capacity"), rows)]
+            rows.append((group.name, group.desired, "none", "", "", "", 1))
+    columns = ["group", "desired", "instance", "state", "address", "zone", "capacity"]
+    if all(row[-1] == 1 for row in rows):  # where every instance counts as one, the column tells nothing
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return ["", table(columns, rows)]
 
 
 def _worker(worker: Worker | Unknown) -> list[RenderableType]:
@@ -116,11 +121,34 @@ def plan(made: Plan) -> RenderableType:
     parts: list[RenderableType] = []
     if made.pending:
         parts += [Text(line, style=_style(line)) for line in made.proxy.lines()]
-    elif not made.errors:
-        parts.append(Text("nothing to do now" if made.held else "nothing to do: HAProxy runs what AWS says"))
+    elif made.wanted is None:
+        parts.append(Text("nothing can be planned"))
+    else:
+        blind = made.held or made.errors
+        parts.append(Text("nothing to do now" if blind else "nothing to do: HAProxy runs what AWS says"))
     parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in made.held]
     parts += [Text(f"fault {error}", style="red") for error in made.errors]
     return Group(*parts)
+
+
+def findings(rows: Iterable[tuple[str, str, str, str]]) -> RenderableType:
+    """``hafleet doctor``: one line for each (state, about, what, fix), so that grep finds all of it."""
+    styles = {"fail": "red", "warn": "yellow", "hint": "dim"}
+    return Group(
+        *(
+            Text(f"{state:<5} {about:<22}  {what}{f'; {fix}' if fix else ''}", style=styles.get(state, ""))
+            for state, about, what, fix in rows
+        )
+    )
+
+
+def kept(choices: Iterable[tuple[int, float, str, bool]]) -> RenderableType:
+    """``hafleet rollback --list``: rows of (number, wall clock, structure, whether it is live)."""
+    rows = [
+        (number, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)), short(structure), "live" if live else "")
+        for number, at, structure, live in choices
+    ]
+    return table(("number", "last live at", "structure", ""), rows) if rows else Text("nothing is kept yet")
 
 
 def _style(line: str) -> str:

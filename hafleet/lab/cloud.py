@@ -91,6 +91,11 @@ class Cloud:
         """Set the DesiredCapacity of a group."""
         self.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=desired)
 
+    def groups(self) -> frozenset[str]:
+        """The names of all groups."""
+        pages = self.autoscaling.get_paginator("describe_auto_scaling_groups").paginate()
+        return frozenset(group["AutoScalingGroupName"] for page in pages for group in page["AutoScalingGroups"])
+
     def machines(self) -> tuple[Machine, ...]:
         """Every instance that is not gone for good."""
         return tuple(Machine(**item) for item in self.control("GET", "instances"))

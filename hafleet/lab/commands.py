@@ -11,10 +11,10 @@ from hafleet.lab import remote
 _binary = click.option("--haproxy", "binary", default="haproxy", show_default=True, help="The HAProxy to run.")
 
 
-@click.command()
+@click.command(short_help="Watch a local fleet follow its groups under traffic.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
 @_binary
-@click.option("--rate", default=200.0, show_default=True, help="Requests per second.")
+@click.option("--rate", default=200.0, show_default=True, type=click.FloatRange(1, 5000), help="Requests per second.")
 def demo(as_json: bool, binary: str, rate: float) -> None:
     """Watch a local fleet follow its Auto Scaling groups under traffic.
 
@@ -28,7 +28,7 @@ def demo(as_json: bool, binary: str, rate: float) -> None:
 
 @click.group()
 def lab() -> None:
-    r"""Run a local AWS and fleet to play with.
+    """Run a local AWS and fleet to play with.
 
     \b
     hafleet lab up                       in one terminal, then in another:
@@ -42,7 +42,7 @@ def lab() -> None:
 
 @lab.command()
 @_binary
-@click.option("--nodes", default=2, show_default=True, help="Load balancer nodes.")
+@click.option("--nodes", default=2, show_default=True, type=click.IntRange(1, 20), help="Load balancer nodes.")
 def up(binary: str, nodes: int) -> None:
     """Start the lab and keep it until Ctrl-C."""
     from hafleet.lab.foreground import keep_up
@@ -59,21 +59,23 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for group, members in sorted(found["groups"].items()):
-        click.echo(f"group {group}")
+        click.echo(f"group {group}" if members else f"group {group}, nobody in it")
         for line in members:
             click.echo(f"  {line}")
     for node in found["nodes"]:
         click.echo(f"node {node['id']}  {node['http']}  reloads {node['reloads']}  {node['folder']}")
         for backend, servers in sorted(node["in_rotation"].items()):
-            click.echo(f"  {backend}: {' '.join(sorted(servers))}")
+            if not backend.startswith("hafleet_"):  # of the configuration's own machinery
+                click.echo(f"  {backend}: {' '.join(sorted(servers)) or 'nobody'}")
 
 
-@lab.command()
+@lab.command(short_help="Set the DesiredCapacity of a group.")
 @click.argument("group")
 @click.argument("desired", type=click.IntRange(0, 100))
 def scale(group: str, desired: int) -> None:
     """Set the DesiredCapacity of a GROUP (edge: the load balancers themselves)."""
     _ask("scale", group=group, desired=desired)
+    click.echo(f"{group} wants {desired} instances now")
 
 
 @lab.command()
@@ -81,30 +83,44 @@ def scale(group: str, desired: int) -> None:
 def kill(instance: str) -> None:
     """Let the machine of an INSTANCE break; its group replaces it."""
     _ask("kill", instance=instance)
+    click.echo(f"{instance} is dead; its group will notice and replace it")
 
 
-@lab.command()
+@lab.command(short_help="Set the weight of a group in a backend.")
 @click.argument("backend")
 @click.argument("group")
 @click.argument("weight", type=click.IntRange(0, 1000))
 def weight(backend: str, group: str, weight: int) -> None:
-    """Set the WEIGHT of a GROUP in a BACKEND, by a settings edit on every node."""
+    """Set the WEIGHT of a GROUP in a BACKEND: the lab writes hafleet.yaml of every node anew."""
     _ask("weight", backend=backend, group=group, weight=weight)
+    click.echo(f"{group} has weight {weight} in {backend} now; hafleet.yaml of every node was written anew")
 
 
-@lab.command()
+@lab.command(short_help="Break AWS in one of many ways, or heal it.")
 @click.argument("kind")
-@click.option("--service", default="", help="autoscaling or ec2; every service without it.")
+@click.option(
+    "--service",
+    type=click.Choice(["", "autoscaling", "ec2"]),
+    default="",
+    show_choices=False,
+    help="autoscaling or ec2; every service without it.",
+)
 @click.option("--operation", default="", help="Such as DescribeAutoScalingGroups.")
 def fault(kind: str, service: str, operation: str) -> None:
-    """Break AWS: unreachable, throttle, 5xx, hang, denied, half, empty, partial_page, stale, tenfold; or heal."""
-    _ask("fault", kind=kind, service=service, operation=operation)
+    """Break AWS for the nodes.
+
+    KIND is one of unreachable, throttle, 5xx, hang, slow, denied, expired, half, empty, no_instances, partial_page, empty_page,
+    stale and tenfold (docs/lab.md tells them), or heal, which ends all faults.
+    """
+    _ask("fault", kind=kind, service=service, operation=operation, caller="node")
+    click.echo("AWS is well again" if kind == "heal" else f"{kind} is in force until: hafleet lab fault heal")
 
 
 @lab.command()
 def down() -> None:
     """End the lab."""
     _ask("down")
+    click.echo("the lab is ending")
 
 
 def _ask(verb: str, **what: object) -> remote.Json:

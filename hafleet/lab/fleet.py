@@ -183,7 +183,7 @@ class Lab:
 
     def status(self) -> dict[str, Any]:
         """The whole lab as JSON data."""
-        groups: dict[str, list[str]] = {}
+        groups: dict[str, list[str]] = {name: [] for name in self.cloud.groups()}
         for machine in self.cloud.machines():
             groups.setdefault(machine.group or "(none)", []).append(
                 f"{machine.id} {machine.address} {machine.lifecycle}"

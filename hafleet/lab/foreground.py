@@ -1,18 +1,21 @@
 """``hafleet lab up``: a lab that stays until Ctrl-C, and obeys the other ``hafleet lab`` commands."""
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
 from hafleet.lab.processes import ended_by_signals
-from hafleet.lab.remote import FILE, Json, Listener
+from hafleet.lab.remote import FILE, Json, Listener, refuse_second
 
 
 def keep_up(binary: str, nodes: int) -> int:
     """Run a lab until it is told to end. Returns the exit code."""
     over = threading.Event()
     try:
+        refuse_second(Path(FILE))
         print("starting a local AWS and the fleet ...", flush=True)
         with ended_by_signals(), Lab(binary=binary) as lab:
             listener = Listener(Path(FILE), verbs(lab, over))
@@ -25,9 +28,9 @@ def keep_up(binary: str, nodes: int) -> int:
             finally:
                 listener.close()
     except KeyboardInterrupt:
-        print("ending the lab")
+        print("the lab is ended")
     except (ValueError, TimeoutError, OSError, RuntimeError) as error:
-        print(f"hafleet lab up: {error}")
+        print(f"hafleet lab up: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -36,11 +39,18 @@ def verbs(lab: Lab, over: threading.Event) -> dict[str, Any]:
     """What the other commands can ask for."""
 
     def scale(request: Json) -> Json:
-        lab.scale(str(request["group"]), int(request["desired"]))
+        group = str(request["group"])
+        known = lab.cloud.groups()
+        if group not in known:
+            raise ValueError(f"there is no group {group}; there are {', '.join(sorted(known))}")
+        lab.scale(group, int(request["desired"]))
         return {}
 
     def kill(request: Json) -> Json:
-        lab.kill(str(request["instance"]))
+        instance = str(request["instance"])
+        if instance not in {machine.id for machine in lab.cloud.machines()}:
+            raise ValueError(f"there is no instance {instance}; `hafleet lab status` lists them")
+        lab.kill(instance)
         return {}
 
     def weight(request: Json) -> Json:
@@ -68,18 +78,22 @@ def welcome(lab: Lab) -> str:
     """Addresses, variables and what to try."""
     exports = "\n".join(f"  export {key}={value}" for key, value in lab.cloud.environment.items())
     node = lab.nodes[0]
-    nodes = "\n".join(f"  http://{n.http}/   settings {n.settings}   log {n.folder}/agent.log" for n in lab.nodes)
+    nodes = "\n".join(f"  http://{n.http}/   {n.folder}" for n in lab.nodes)
     return f"""
-The lab is up. Nodes:
+The lab is up. Nodes, and their folders with hafleet.yaml, haproxy.cfg, agent.log and templates:
 {nodes}
 Any AWS tool reaches the local AWS with
 {exports}
+and `hafleet plan`, `observe`, `doctor` ... work as on the first node with
+  export AWS_EC2_METADATA_SERVICE_ENDPOINT={node.imds.url}
+  export AWS_ACCESS_KEY_ID={NODES} HAFLEET_CONFIG={node.settings}
 Try, in another terminal:
   curl -H 'Host: shop.example.com' http://{node.http}/
   hafleet lab status
   hafleet lab scale shop-blue 6
   hafleet lab weight shop shop-green 50
   hafleet lab fault unreachable        hafleet lab fault heal
-  hafleet status -c {node.settings}
-  edit {node.settings}, or put a template into {node.templates}
+  hafleet status --watch -c {node.settings}
+  tail -f {node.folder}/agent.log
+Or edit hafleet.yaml, or put a template into the folder of templates.
 Ctrl-C, or hafleet lab down, ends it."""

@@ -1,5 +1,6 @@
 """One load balancer node of the lab: a folder, an IMDS, a real HAProxy master-worker and a real agent process."""
 
+import json
 import os
 import sys
 import threading
@@ -73,7 +74,8 @@ class Node:
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Replace hafleet.yaml in one step, as configuration management does."""
         beside = self.settings.with_suffix(".new")
-        beside.write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+        plain = json.loads(json.dumps(settings))  # parts that two backends share would be written as YAML anchors
+        beside.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
         os.replace(beside, self.settings)
 
     def own_settings(self) -> dict[str, Any]:

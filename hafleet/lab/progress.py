@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 PLAIN_WIDTH = 132  # columns where there is no terminal to ask
-NOTE = 110  # characters of a note in the summary
+NOTE = 300  # characters of a note in the summary
 
 Row = tuple[str, float | None, int, int, int, str]
 
@@ -61,12 +61,14 @@ class Progress:
             time_text = "-" if converged is None else f"{converged:.2f} s"
             style = "red" if failed or converged is None else None
             table.add_row(name, time_text, str(reloads), str(requests), str(failed), style=style)
-        total = sum(row[4] for row in rows)
+        sent, total = sum(row[3] for row in rows), sum(row[4] for row in rows)
         table.add_section()
-        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)), str(total))
+        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sent), str(total))
         self.console.print(table)
         for row in rows:
             self.console.print(f"{row[0]}: {_short(row[5])}", markup=False)
+        took = time.monotonic() - self._began
+        self.console.print(f"{total} of {sent} requests failed, in {took:.0f} s", style="red" if total else "green")
 
     def _line(self, text: str) -> None:
         self.console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False)
@@ -92,7 +94,8 @@ class LiveProgress(Progress):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give them back."""
+        """Give them back; what broke off stays to be read."""
+        self._live.transient = kind is None
         self._live.stop()
 
     def begin(self, name: str, counts: Callable[[], tuple[int, int]]) -> None:
@@ -112,14 +115,11 @@ class LiveProgress(Progress):
 
     def _table(self) -> Table:
         table = Table(title=f"hafleet demo, {time.monotonic() - self._began:.0f} s")
-        for name, align in (
-            ("step", "left"),
-            ("state", "right"),
-            ("requests", "right"),
-            ("failed", "right"),
-            ("seen", "left"),
-        ):
-            table.add_column(name, justify=align, overflow="fold")  # type: ignore[arg-type]  # rich's own literal
+        table.add_column("step", overflow="fold", max_width=26)
+        for name in ("state", "requests", "failed"):
+            table.add_column(name, justify="right", no_wrap=True)
+        # One line a row, so that all of it fits a terminal of 24 lines; the summary has the whole sentences.
+        table.add_column("seen", no_wrap=True, overflow="ellipsis")
         rows = list(self._rows)
         if self._open:
             rows[-1] = (rows[-1][0], f"{time.monotonic() - self._started:.1f} s", self._counts(), self._note)

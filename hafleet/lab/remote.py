@@ -1,6 +1,5 @@
 """How ``hafleet lab scale ...`` talks to the ``hafleet lab up`` of another terminal: JSON lines over a unix socket."""
 
-import contextlib
 import json
 import os
 import socket
@@ -37,16 +36,23 @@ def ask(path: Path, verb: str, what: Mapping[str, object]) -> Json:
     return answer
 
 
+def refuse_second(path: Path) -> None:
+    """Raises ValueError when a lab listens on this path already."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    raise ValueError(f"a lab runs already (it listens on {path}); end it with: hafleet lab down")
+
+
 class Listener:
     """The lab's side. ``verbs`` maps a verb to what it does with the other fields of the request."""
 
     def __init__(self, path: Path, verbs: Mapping[str, Callable[[Json], Json]]) -> None:
         self._path = path
-        if path.exists():
-            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-                probe.connect(str(path))
-                raise ValueError(f"a lab runs already (it listens on {path}); end it with: hafleet lab down")
-            path.unlink()  # of a lab that was killed
+        refuse_second(path)
+        path.unlink(missing_ok=True)  # of a lab that was killed
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
@@ -70,5 +76,7 @@ def _run(verbs: Mapping[str, Callable[[Json], Json]], line: bytes) -> Json:
         if verb not in verbs:
             return {"error": f"{verb!r} is no verb of the lab; choose one of {', '.join(sorted(verbs))}"}
         return verbs[verb](request)
+    except (KeyError, ValueError) as error:  # our own words, which str() of a KeyError would quote
+        return {"error": str(error.args[0]) if error.args else type(error).__name__}
     except Exception as error:  # a wrong request must not end the lab
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": str(error) or type(error).__name__}

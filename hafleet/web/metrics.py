@@ -1,6 +1,8 @@
 """Prometheus metrics of the agent, and their listener. HAProxy's own metrics come from HAProxy's own exporter."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import math
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
 from hafleet import __version__
 from hafleet.core.report import Report
@@ -11,6 +13,7 @@ class Metrics:
     """All of hafleet's metrics on a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody asks for
         self.registry = CollectorRegistry()
         r = self.registry
         Gauge("hafleet_info", "Version of the agent.", ["version"], registry=r).labels(__version__).set(1)
@@ -23,7 +26,9 @@ class Metrics:
             "hafleet_membership_timestamp_seconds", "Wall clock of the last complete membership read.", registry=r
         )
         self._ages = Gauge(
-            "hafleet_membership_age_seconds", "Seconds since the last complete membership read.", registry=r
+            "hafleet_membership_age_seconds",
+            "Seconds since the last complete membership read; +Inf before the first.",
+            registry=r,
         )
         self._commands = Counter("hafleet_runtime_commands", "Runtime API commands answered well.", registry=r)
         self._reloads = Counter("hafleet_reloads", "Reloads proven by the stamp.", registry=r)
@@ -58,7 +63,7 @@ class Metrics:
         self._seconds.observe(report.duration)
         self._last.set(report.at)
         self._membership.set(report.membership_at)
-        self._ages.set(max(0.0, report.at - report.membership_at) if report.membership_at else -1)
+        self._ages.set(max(0.0, report.at - report.membership_at) if report.membership_at else math.inf)
         self._commands.inc(report.commands)
         self._reloads.inc(bool(report.reloaded))
         self._writes.inc(report.wrote)

@@ -171,6 +171,24 @@ def test_observe_render_offline_and_live_agree(run: Run, quiet: Node, tmp_path: 
     assert done.returncode == FAILED and "observe --json" in done.stderr
 
 
+def test_a_version_is_for_offline_only(run: Run) -> None:
+    done = run("render", "--haproxy-version", "3.2.0")
+    assert done.returncode == SETTINGS and "--haproxy-version goes with --world" in done.stderr and not done.stdout
+
+
+def test_a_plan_that_could_not_see_everything_is_no_clean_plan(run: Run, quiet: Node, lab: Lab) -> None:
+    environment = {**lab.cloud.environment, "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9/"}
+    done = hafleet("plan", "-c", str(quiet.settings), environment=environment)
+    assert done.returncode in {FAILED, HELD} and "nothing to do: HAProxy runs" not in done.stdout
+    assert "nothing to do now" in done.stdout and "fault node" in done.stdout
+
+
+def test_what_is_piped_has_no_padding(run: Run) -> None:
+    for command in ("observe", "doctor", "status"):
+        lines = run(command).stdout.split("\n")
+        assert len(lines) > 3 and all(line == line.rstrip() for line in lines)
+
+
 def test_nothing_to_do_then_pending_then_done(run: Run, lab: Lab, quiet: Node) -> None:
     assert as_json(run("plan", "--json"), DONE)["changes"] == []
     assert "nothing to do" in run("plan").stdout
@@ -226,7 +244,8 @@ def test_doctor_finds_a_healthy_node(run: Run, quiet: Node) -> None:
     found = as_json(run("doctor", "--json"), DONE)
     states = {row["about"]: row["state"] for row in found["findings"]}  # type: ignore[attr-defined]
     assert states["haproxy answers"] == states["node identity"] == states["aws autoscaling and ec2"] == "ok"
-    assert set(states.values()) <= {"ok", "warn"}
+    assert states["security group"] == "hint"  # nothing here can try it
+    assert set(states.values()) <= {"ok", "warn", "hint"}
 
 
 def test_doctor_names_what_is_missing(run: Run, node: Node, tmp_path: Path) -> None:
@@ -251,8 +270,8 @@ def test_rollback_freezes_and_thaw_goes_on(run: Run, quiet: Node) -> None:
     try:
         wait_until(lambda: as_json_any(run("once", "--json"))["reloaded"] != [], 30, "the reload")
         assert quiet.config.read_text() != old
-        listed = as_json(run("rollback", "--list", "--json"), DONE)["lines"]
-        assert len(listed) >= 2  # type: ignore[arg-type]
+        listed = as_json(run("rollback", "--list", "--json"), DONE)["kept"]
+        assert [row["live"] for row in listed][:2] == [True, False]  # type: ignore[attr-defined]
         done = run("rollback")
         assert done.returncode == DONE and "frozen" in done.stdout, done.stderr
         assert servers_and_checks(quiet.config.read_text()) == servers_and_checks(old)

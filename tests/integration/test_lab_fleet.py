@@ -186,7 +186,7 @@ class TestCommands:
             lambda: all(len(n["in_rotation"].get("shop", [])) == 4 for n in self.status()["nodes"]), 20, "four servers"
         )
         refused = self.ask("scale", "nobody", "1")
-        assert (refused.returncode, "not found" in refused.stderr) == (1, True)
+        assert (refused.returncode, "there is no group nobody; there are cart, edge" in refused.stderr) == (1, True)
         assert self.ask("weight", "shop", "shop-red", "1").returncode == 1
         assert self.ask("fault", "gremlin").returncode == 1
         assert self.ask("fault", "throttle").returncode == 0

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -88,7 +91,7 @@ def test_a_missing_or_damaged_status_file_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no pass was reported yet; start the agent"):
         publish.read_status(tmp_path / "status.json")
     (tmp_path / "status.json").write_text("{}")
-    with pytest.raises(StoreError, match="cannot be read; run `hafleet once`"):
+    with pytest.raises(StoreError, match="is damaged; run `hafleet once`"):
         publish.read_status(tmp_path / "status.json")
 
 
@@ -120,3 +123,38 @@ def test_metrics_say_what_the_report_says(tmp_path: Path) -> None:
     text = generate_latest(metrics.registry).decode()
     assert "hafleet_haproxy_up 0.0" in text and "hafleet_held_steps{" not in text
     assert published_again[-1]["event"] == "released"
+    assert "_created" not in text
+    _, metrics = published(tmp_path, [replace(REPORT, membership_at=0.0)])
+    assert "hafleet_membership_age_seconds +Inf" in generate_latest(metrics.registry).decode()  # an alert on age fires
+
+
+def test_a_fault_that_goes_while_another_stays_is_told(tmp_path: Path) -> None:
+    both = replace(REPORT, errors=("a: broken", "b: broken"))
+    lines, _ = published(tmp_path, [both, replace(REPORT, errors=("b: broken",)), REPORT])
+    assert [(line["event"], line.get("fault")) for line in lines[2:]] == [
+        ("fault is over", "a: broken"),
+        ("faults are over", None),
+    ]
+
+
+def log_lines(form: str, environment: dict[str, str]) -> list[str]:
+    code = (
+        f"from hafleet import logs; import structlog; logs.set_up('info', {form!r}); log = structlog.get_logger()\n"
+        "log.warning('held', rule='empty', subject='site'); log.error('fault', fault='a \"b\": c'); log.debug('pass')"
+    )
+    argv = [sys.executable, "-c", code]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+    assert said.stdout == ""
+    return said.stderr.splitlines()
+
+
+def test_logs_for_the_journal_and_for_people() -> None:
+    first, second = log_lines("auto", {"JOURNAL_STREAM": "8:1"})
+    assert first.startswith('<4>{"timestamp": "') and second.startswith("<3>{")
+    assert list(json.loads(first[3:])) == ["timestamp", "level", "event", "rule", "subject"]
+    assert log_lines("json", {})[0].startswith('{"timestamp": "')
+    human = log_lines("human", {})
+    assert re.fullmatch(r"\d\d:\d\d:\d\d warning held  rule=empty  subject=site", human[0])
+    assert human[1].endswith(
+        'error   fault  a "b": c'
+    )  # the words of a fault stand as they are; no terminal, no colour
