@@ -29,6 +29,20 @@ def kinds(settings: Settings) -> Iterator[Finding]:
             yield Finding(here, what, "give one of them a weight above 0")
 
 
+def families(settings: Settings) -> Iterator[Finding]:
+    """A group is read with one kind of address: an instance has one address in the membership, not one per backend."""
+    first: dict[str, tuple[str, str, Path]] = {}
+    for index, backend in enumerate(settings.backends):
+        here: Path = ("backends", index, "family")
+        for source in backend.sources:
+            for _, subject in _subjects(source) if source.static is None else ():
+                family, name, path = first.setdefault(subject, (backend.family, backend.name, here))
+                if family != backend.family:
+                    what = f"{subject} feeds backend {name!r} with {family} and backend {backend.name!r} with {backend.family}"
+                    also: tuple[Path, ...] = (path, ("backends", "*", "sources"))
+                    yield Finding(here, what, "give both one family", also=also)
+
+
 def _subjects(source: Source) -> Iterator[tuple[Path, str]]:
     """What a source brings, in words, with the place below the source that says so."""
     if source.asg is not None:
@@ -111,4 +125,4 @@ def static_only(settings: Settings) -> Iterator[Finding]:
         yield Finding(("backends",), what, "add asg or asg_tag where servers come and go", fatal=False, also=(also,))
 
 
-RULES = (kinds, capacity, modes, checks, cookies, drains, static_only)
+RULES = (kinds, families, capacity, modes, checks, cookies, drains, static_only)
