@@ -40,7 +40,7 @@ HTTP, HEALTH, STATS, PEERS = 8080, 8403, 8404, 10000
 DEEP = os.environ.get("HAFLEET_DEEP") == "1"  # longer runs and a heavier load
 # Milliseconds an application server takes to answer: a client without pauses then always has a request on its way, and 20 of
 # them leave some of two cores to the passes.
-SLOW = 5 if DEEP else 30
+SLOW = 15 if DEEP else 30
 
 
 class Account:

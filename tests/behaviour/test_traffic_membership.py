@@ -12,7 +12,7 @@ from hafleet.lab.processes import wait_until
 from hafleet.lab.traffic import Traffic
 from tests.behaviour.stage import DEEP, Node, Stage, Turn, plan_of
 
-CHANGES = 1000 if DEEP else 100
+CHANGES = 500 if DEEP else 100
 BLUE, GREEN = "blue", "green"
 
 
