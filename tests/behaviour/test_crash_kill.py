@@ -149,7 +149,7 @@ def differences(rig: Rig) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(900 if DEEP else 120)
+@pytest.mark.timeout(900 if DEEP else 300)
 def test_after_every_kill_the_file_is_good_and_the_next_pass_converges(haproxy: Haproxy, stage: Stage) -> None:
     chance = random.Random(haproxy.version[1])
     with begin(stage, haproxy) as rig, Traffic(stage.processes, [rig.node.http], rate=100, clients=6) as traffic:

@@ -89,7 +89,7 @@ def effective(turn: Turn) -> bool:
     return turn.outcome.commands > 0 and turn.outcome.wrote
 
 
-@pytest.mark.timeout(900 if DEEP else 120)
+@pytest.mark.timeout(900 if DEEP else 300)
 def test_a_hundred_membership_changes_cost_no_reload_and_no_request(haproxy: Haproxy, stage: Stage) -> None:
     node = begin(stage, haproxy)
     operator = Operator(stage, node, seed=haproxy.version[1])
