@@ -136,7 +136,7 @@ def findings(rows: Iterable[tuple[str, str, str, str]]) -> RenderableType:
     styles = {"fail": "red", "warn": "yellow", "hint": "dim"}
     return Group(
         *(
-            Text(f"{state:<5} {about:<22}  {what}{f'; {fix}' if fix else ''}", style=styles.get(state, ""))
+            Text(f"{state:<5} {about:<23}  {what}{f'; {fix}' if fix else ''}", style=styles.get(state, ""))
             for state, about, what, fix in rows
         )
     )

@@ -183,4 +183,4 @@ def _from_answer(error: ClientError, call: str, where: str) -> SourceUnavailable
 
 def _line(text: str) -> str:
     """One line of at most 300 characters: answers may hold whole pages."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(". ")

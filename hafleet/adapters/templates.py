@@ -89,7 +89,9 @@ class JinjaRenderer:
             raise
         except TemplateSyntaxError as error:
             where = f"{error.filename or error.name}:{error.lineno}"
-            raise TemplateError(f"the template is not valid: {error.message}", where=where, fix=_FIX) from error
+            raise TemplateError(
+                f"the template is not valid: {(error.message or '').rstrip('.')}", where=where, fix=_FIX
+            ) from error
         except TemplateNotFound as error:
             what = f"there is no template {str(error)[:200]!r}"
             raise TemplateError(what, where=self._place(error.__traceback__), fix=_FIX) from error

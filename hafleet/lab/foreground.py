@@ -80,13 +80,14 @@ def welcome(lab: Lab) -> str:
     node = lab.nodes[0]
     nodes = "\n".join(f"  http://{n.http}/   {n.folder}" for n in lab.nodes)
     return f"""
-The lab is up. Nodes, and their folders with hafleet.yaml, haproxy.cfg, agent.log and templates:
+The lab is up. Its nodes, and their folders:
 {nodes}
 Any AWS tool reaches the local AWS with
 {exports}
 and `hafleet plan`, `observe`, `doctor` ... work as on the first node with
   export AWS_EC2_METADATA_SERVICE_ENDPOINT={node.imds.url}
-  export AWS_ACCESS_KEY_ID={NODES} HAFLEET_CONFIG={node.settings}
+  export AWS_ACCESS_KEY_ID={NODES}
+  export HAFLEET_CONFIG={node.settings}
 Try, in another terminal:
   curl -H 'Host: shop.example.com' http://{node.http}/
   hafleet lab status
@@ -95,5 +96,5 @@ Try, in another terminal:
   hafleet lab fault unreachable        hafleet lab fault heal
   hafleet status --watch -c {node.settings}
   tail -f {node.folder}/agent.log
-Or edit hafleet.yaml, or put a template into the folder of templates.
+Or edit hafleet.yaml in a node's folder, or put a template into its templates/.
 Ctrl-C, or hafleet lab down, ends it."""

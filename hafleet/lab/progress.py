@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 PLAIN_WIDTH = 132  # columns where there is no terminal to ask
 NOTE = 300  # characters of a note in the summary
+STEP = 20  # columns for a step's name in the live table
+FIGURES = 38  # columns that the figures and the gaps take there
 
 Row = tuple[str, float | None, int, int, int, str]
 
@@ -114,12 +117,13 @@ class LiveProgress(Progress):
         self._open, self._note = False, ""
 
     def _table(self) -> Table:
-        table = Table(title=f"hafleet demo, {time.monotonic() - self._began:.0f} s")
-        table.add_column("step", overflow="fold", max_width=26)
+        table = Table(title=f"hafleet demo, {time.monotonic() - self._began:.0f} s", box=SIMPLE_HEAD)
+        table.add_column("step", overflow="fold", max_width=STEP)
         for name in ("state", "requests", "failed"):
             table.add_column(name, justify="right", no_wrap=True)
-        # One line a row, so that all of it fits a terminal of 24 lines; the summary has the whole sentences.
-        table.add_column("seen", no_wrap=True, overflow="ellipsis")
+        table.add_column("seen")
+        # Cut to one line a row, so that all of it fits a terminal of 24 lines; the summary has the whole sentences.
+        room = max(10, self.console.width - STEP - FIGURES)
         rows = list(self._rows)
         if self._open:
             rows[-1] = (rows[-1][0], f"{time.monotonic() - self._started:.1f} s", self._counts(), self._note)
@@ -127,9 +131,9 @@ class LiveProgress(Progress):
             rows.append(("", "", (0, 0), self._note))
         for name, state, (requests, failed), note in rows:
             style = "red" if failed or state == "FAILED" else None
-            table.add_row(name, state, str(requests), str(failed), _short(note), style=style)
+            table.add_row(name, state, str(requests), str(failed), _short(note, room), style=style)
         return table
 
 
-def _short(note: str) -> str:
-    return note if len(note) <= NOTE else note[: NOTE - 3] + "..."
+def _short(note: str, most: int = NOTE) -> str:
+    return note if len(note) <= most else note[: most - 3] + "..."
