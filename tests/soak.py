@@ -1,8 +1,9 @@
 """Churn under load, for long, on each HAProxy: ``python -m tests.soak --minutes M [--each] [--version 2.6]``.
 
-M minutes in all, shared by the versions; with ``--each`` on every one of them. Servers are added, removed, weighed and put into standby without a pause; a third of the
-new ones never answer, and others die while they are in rotation, so that requests really meet refused connections (what made
-`del server` crash HAProxy 2.6). From time to time a reload. Nothing may crash, and no request may fail.
+M minutes in all, shared by the versions; with ``--each`` on every one of them. Servers are added, removed, weighed and put into
+standby without a pause; a third of the new ones never answer, and others die while they are in rotation, so that requests really
+meet refused connections (what made `del server` crash HAProxy 2.6). From time to time a reload. Nothing may crash, and no
+request may fail.
 
 Prints one line of figures per version and a summary; the exit code is 1 when anything went wrong.
 """
