@@ -70,7 +70,7 @@ bench: setup ## prints figures as JSON, beside the floor of this machine
 
 .PHONY: soak
 soak: haproxies ## churn under load on each HAProxy for SOAK_MINUTES=20
-	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(ARGS)
+	@$(BIN)/python -m tests.soak --each --minutes $(SOAK_MINUTES) $(ARGS)
 
 .PHONY: lock
 lock: setup ## locks the dependencies (ARGS=--upgrade for newer ones); no host is written down
