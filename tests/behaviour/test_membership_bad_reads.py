@@ -95,7 +95,7 @@ def violations(sequence: Sequence_, rules: tuple[Rule, ...]) -> set[str]:
         if played == "fresh":
             unseen = {name: 0 if name in seen else unseen.get(name, 0) + 1 for name in before}
         broken |= judge(before, story.names(), answer if played == "fresh" else [], unseen)
-        if count and len(story.members()) > 10 * max(count, 10):  # an empty backend serves nobody: it takes what there is
+        if count and len(story.members()) > 10 * max(count, 10):  # an empty backend takes what there is
             broken.add("ceiling")
         if played == "none" and before != story.names():
             broken.add("unknown")
