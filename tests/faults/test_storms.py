@@ -31,11 +31,13 @@ def test_f53_a_storm_of_changes_costs_one_reload_per_interval_and_the_last_state
     stage.boot({"asg": stage.group(1)})
     wait(lambda: _uptime(stage) >= 2, 10, lambda: "the gap since the start")
     began = time.monotonic()
+    told = 0.0
     for number in range(CHANGES):
         change_structure(stage, f"storm{number}")
         stage.turn()
+        told = max(told, stage.metric("held_steps", rule="min_interval") or 0)
     spent = time.monotonic() - began
-    assert stage.metric("held_steps", rule="min_interval") == 1
+    assert told == 1  # the last pass of the storm may be the one that reloads
     assert 1 <= stage.reloads <= 1 + spent / 2
     wait(lambda: not held(stage.turn()), 15, lambda: "the last reload")
     assert f"backend storm{CHANGES - 1}\n" in stage.config.read_text()
