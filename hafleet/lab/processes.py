@@ -187,7 +187,10 @@ def wait_until(predicate: Callable[[], bool], timeout: float, what: str, *, ever
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP are KeyboardInterrupt, so that a lab of the main thread is closed in order."""
+    """Inside, SIGINT, SIGTERM and SIGHUP are KeyboardInterrupt, so that a lab of the main thread is closed in order.
+
+    SIGINT too: a shell starts its background jobs with SIGINT ignored, and Python keeps that.
+    """
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -195,7 +198,7 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
