@@ -6,11 +6,15 @@
     ├── SourceUnavailable    a read of the outside world failed or was partial: becomes Unknown
     │   ├── AwsDenied        credentials missing, expired or not allowed
     │   ├── AwsThrottled     the API told us to slow down
+    │   │   └── ZoneBusy     Route 53 still works on an earlier change of the zone (PriorRequestNotComplete)
     │   └── MetadataUnavailable  IMDS did not answer
     ├── TemplateError        a template does not render; holds file and line
     ├── ConfigRejected       `haproxy -c`, a bind test or our own count refused the candidate
     ├── ProxyUnavailable     a socket of HAProxy is missing, refuses, hangs or talks nonsense
     │   └── UnexpectedReply  a runtime command was answered by a text that is not on its whitelist
+    ├── ChangeRefused        Route 53 refused a change batch for what it says (InvalidChangeBatch): the same again is no use
+    ├── CheckTaken           a health check's CallerReference was used before, for other settings or a deleted check
+    ├── CheckInUse           a health check cannot be deleted, for another check or record needs it
     ├── ReloadFailed         HAProxy did not load the installed file; the loaded text was put back
     └── StoreError           the state directory cannot be read or written
         └── StateCorrupt     a state file fails its checksum, belongs to another node or to a later version
@@ -83,6 +87,10 @@ class AwsThrottled(SourceUnavailable):
     """AWS told the caller to slow down, after the SDK's own retries."""
 
 
+class ZoneBusy(AwsThrottled):
+    """Route 53 still works on an earlier change of this zone."""
+
+
 class MetadataUnavailable(SourceUnavailable):
     """IMDS did not answer as IMDSv2 should."""
 
@@ -113,3 +121,15 @@ class StoreError(HafleetError):
 
 class StateCorrupt(StoreError):
     """A state file fails its checksum, is of another node, or of a later version."""
+
+
+class ChangeRefused(HafleetError):
+    """Route 53 refused a change batch as it stands; nothing of it was applied."""
+
+
+class CheckTaken(HafleetError):
+    """The CallerReference of a new health check was used before, for other settings or for a check since deleted."""
+
+
+class CheckInUse(HafleetError):
+    """The health check is still needed by another one."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from hafleet.core.dns.model import Batch, Check, CheckConfig, DnsMemory, Record
 from hafleet.core.model import Desired, Groups, Installed, Memory, Node, Rendered, Silent, Version, Worker
 from hafleet.core.proxyplan import Command
 
@@ -122,6 +123,82 @@ class Proxy(Protocol):
             ConfigRejected: a bind or local address is not available; nothing was touched.
             ReloadFailed: HAProxy refused; the loaded files are back on disk.
         """
+        ...
+
+
+class Dns(Protocol):
+    """One hosted zone of Route 53, and the account's health checks. One call each unless said otherwise; no retries inside.
+
+    Every call may raise SourceUnavailable or one of its kinds: AwsDenied, AwsThrottled, ZoneBusy.
+    """
+
+    def zone_id(self) -> str:
+        """Id of the hosted zone. Asked once per process. Raises HafleetError when there is no such zone, or more than one."""
+        ...
+
+    def tree(self, name: str) -> tuple[Record, ...]:
+        """Every record set at this name and below it, complete, with changes that are not in force yet; 300 per call."""
+        ...
+
+    def record(self, name: str, type_: str, set_id: str) -> Record | None:
+        """One record set."""
+        ...
+
+    def change(self, batch: Batch) -> str:
+        """Apply all of the batch or none; the id of the change.
+
+        Raises:
+            ChangeRefused: the batch does not fit what is there (a compare-and-swap that lost), or never can.
+        """
+        ...
+
+    def insync(self, change_id: str) -> bool:
+        """True when every name server of Route 53 answers by this change. A change that Route 53 forgot counts as in force."""
+        ...
+
+    def check(self, check_id: str) -> Check | None:
+        """One health check."""
+        ...
+
+    def checks(self, prefix: str) -> tuple[Check, ...]:
+        """Every health check of the account whose CallerReference starts with this; 1,000 per call, whoever they belong to."""
+        ...
+
+    def create_check(self, reference: str, config: CheckConfig) -> Check:
+        """Make a health check. The same reference and settings again give the same check.
+
+        Raises:
+            CheckTaken: the reference was used before.
+            ChangeRefused: the settings can never be taken.
+        """
+        ...
+
+    def delete_check(self, check_id: str) -> None:
+        """Delete a health check; one that does not exist is fine. Raises CheckInUse when another check needs it."""
+        ...
+
+
+class Instances(Protocol):
+    """EC2's own word on single instances, whatever group they were in."""
+
+    def states(self, ids: frozenset[str]) -> dict[str, str]:
+        """Instance id -> EC2 state (``running``, ``terminated``, ...). Ids that EC2 does not know are absent.
+
+        Raises:
+            SourceUnavailable: the read failed or was partial.
+        """
+        ...
+
+
+class DnsStore(Protocol):
+    """The DNS side's memory, on disk."""
+
+    def load(self, node_id: str) -> DnsMemory:
+        """The memory of this node; an empty one when there is none yet. Raises StateCorrupt (the file was put aside)."""
+        ...
+
+    def save(self, memory: DnsMemory) -> None:
+        """Write atomically, with a checksum. Raises StoreError."""
         ...
 
 

@@ -34,6 +34,8 @@ class Node:
     zone: str  # availability zone, e.g. eu-west-1a; "" when not known
     region: str  # "" when not known
     group: str = ""  # own Auto Scaling group; "" when the node is in none
+    public: IPv4Address | None = None  # public IPv4 address; None when it has none
+    ipv6: IPv6Address | None = None  # first IPv6 address; None when it has none
 
 
 @dataclass(frozen=True, slots=True)

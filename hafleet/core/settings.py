@@ -12,7 +12,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from hafleet.core.backend_settings import Backend, Check, Cookie, ServerTls, Source, Stick
-from hafleet.core.later_settings import Dns, DnsHealth, DnsTree, Events, Lifecycle, LifecycleDrain, Signals
+from hafleet.core.dns_settings import Dns, DnsHealth, DnsTree
+from hafleet.core.later_settings import Events, Lifecycle, LifecycleDrain, Signals
 from hafleet.core.proxy_settings import Frontend, Haproxy, Mode, Route, RouteBy, Tls
 from hafleet.core.routing import modes_of, route_of
 from hafleet.core.texts import FilePath, FleetName, GroupName, NodeId, Place

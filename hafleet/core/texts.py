@@ -150,6 +150,30 @@ Alpn = Annotated[
     ),
 ]
 ZoneId = Annotated[str, Shape(r"[A-Z0-9]+", "a hosted zone's id", "write it as Route 53 shows it, such as Z08ABC", 32)]
+GroupLabel = Annotated[
+    str,
+    Shape(
+        r"(?:[a-z0-9_-]|\{region\}|\{zone\})+",
+        "a leaf group's name",
+        "use small letters, digits, - and _, or {region} and {zone}",
+        63,
+    ),
+]
+Location = Annotated[
+    str,
+    Shape(
+        r"\*|continent-(?:AF|AN|AS|EU|NA|OC|SA)|[A-Z]{2}(?:-[A-Z0-9]{1,3})?",
+        "a place",
+        'write "*", a continent such as continent-EU, a country such as DE, or a state such as US-CA',
+        16,
+    ),
+]
+AlarmName = Annotated[
+    str, Shape(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+", "an alarm's name", "write it as CloudWatch shows it")
+]
+SearchText = Annotated[
+    str, Shape(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+", "a text to look for", "use at most 255 characters in one line")
+]
 CookieName = Annotated[str, Shape(r"[A-Za-z0-9_-]+", "a cookie's name", "use letters, digits, _ and - only", 64)]
 GroupName = Annotated[str, Shape(_AWS + "+", "an Auto Scaling group's name", "write the name as AWS shows it")]
 TagText = Annotated[str, Shape(_AWS + "*", "a tag", "write the tag as AWS shows it", 256)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from hafleet.core.checks.finding import Finding, Path
-from hafleet.core.later_settings import Dns
+from hafleet.core.dns_settings import Dns
 from hafleet.core.settings import Settings
 
 LATER = ("dns", "signals", "lifecycle", "events")  # read and checked, not acted on yet
