@@ -92,8 +92,23 @@ def _judge(document: Document) -> tuple[Settings | None, list[tuple[Fault, bool]
 
 
 def _first_hand(error: ValidationError) -> list[ErrorDetails]:
-    """pydantic's errors, less those that only say that a list has no item left after its items were refused."""
-    return [each for each in error.errors(include_url=False) if each["type"] != "too_short" or not each["input"]]
+    """pydantic's errors, less those that only say that a list is too short after its items were refused."""
+    errors = [{**each, "loc": _untagged(each["loc"])} for each in error.errors(include_url=False)]
+    above = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
+    return [each for each in errors if each["type"] != "too_short" or each["loc"] not in above]
+
+
+def _untagged(loc: Place) -> Place:
+    """pydantic's location of an error -> the path in the text: less the names of the two kinds of a DnsTarget.
+
+    ``("dns", "tree", "failover", 0, "branch", "latency")`` has a tag after the step into each level of the tree.
+    """
+    if loc[:2] != ("dns", "tree"):
+        return loc
+    path, rest = loc[:2], loc[2:]
+    while rest:
+        path, rest = path + rest[:2], rest[3:] if rest[2:3] in (("branch",), ("group",)) else rest[2:]
+    return path
 
 
 def _refusals(document: Document, errors: list[ErrorDetails]) -> list[tuple[Fault, bool]]:

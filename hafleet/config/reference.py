@@ -33,11 +33,14 @@ How values are written:
 def markdown() -> str:
     """The whole page."""
     schema = json_schema()
-    return "\n".join([_HEAD, *_section("", schema, _object(schema["$defs"]))])
+    return "\n".join([_HEAD, *_section("", schema, _object(schema["$defs"]), {})])
 
 
-def _section(path: str, section: Schema, known: Schema) -> Iterator[str]:
-    """A heading, the section's table, then the sections inside it."""
+def _section(path: str, section: Schema, known: Schema, places: dict[str, str]) -> Iterator[str]:
+    """A heading, the section's table, then the sections inside it.
+
+    ``places`` collects where each kind of section is described: once, though it may stand in several places, or in itself.
+    """
     yield f"## {f'`{path}`' if path else 'The whole file'}\n"
     yield f"{section.get('description', '')}\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
@@ -46,18 +49,22 @@ def _section(path: str, section: Schema, known: Schema) -> Iterator[str]:
     for key, value in _object(section["properties"]).items():
         field = _object(value)
         must = isinstance(required, list) and key in required
-        inner = _object(known.get(_reference(field)))
-        kind = _kind(field)
-        default = "**required**" if must else _default(kind, field.get("default"))
+        name = _reference(field)
+        inner = _object(known.get(name))
+        place = f"{path}.{key}".removeprefix(".") + _below(field)
+        new = "properties" in inner and name not in places
+        kind = _kind(field) + (f" (see `{places[name]}`)" if name in places else "")
+        default = "**required**" if must else _default(kind, field.get("default"), whole="required" in inner)
         meaning = field.get("description") or inner.get(
             "description", ""
         )  # pydantic drops a field's when both are alike
         yield f"| `{key}` | {kind} | {default} | {_cell(str(meaning))} |"
-        if "properties" in inner:
-            inside.append((f"{path}.{key}".removeprefix(".") + ("[]" if "list" in kind else ""), inner))
+        if new:
+            places[name] = place
+            inside.append((place, inner))
     yield ""
-    for name, part in inside:
-        yield from _section(name, part, known)
+    for place, part in inside:
+        yield from _section(place, part, known, places)
 
 
 def _kind(field: Schema) -> str:
@@ -77,25 +84,33 @@ def _one(field: Schema) -> str:
         return "section"
     kind = field.get("type")
     if kind == "array":
-        return "list of " + {"section": "sections", "text": "texts"}.get(
-            _one(_object(field.get("items", {}))), "values"
-        )
+        items = dict.fromkeys(_one(each) for each in _branches(_object(field.get("items"))))
+        many = {"section": "sections", "text": "texts"}
+        return "list of " + " or ".join(many.get(each, each if each.startswith("`") else "values") for each in items)
+    if kind == "object":
+        return "keys, each with " + " or ".join(dict.fromkeys(_one(each) for each in _values(field)))
     if kind == "integer":
         low, high = field.get("minimum"), field.get("maximum")
         limits = f" from {low}" if high is None else f" {low} to {high}"
         return "whole number" + (limits if low is not None else "")
-    words = {"boolean": "true or false", "number": "number", "object": "keys and values"}
+    words = {"boolean": "true or false", "number": "number"}
     return words.get(str(kind), "text")
 
 
-def _default(kind: str, value: JsonValue) -> str:
-    """A default as it would be written."""
+def _default(kind: str, value: JsonValue, *, whole: bool) -> str:
+    """A default as it would be written; that of a section only when ``whole``: its own table tells the others."""
+    if isinstance(value, dict) and whole:
+        return (
+            "`{"
+            + ", ".join(f"{key}: {_default('', each, whole=True).strip('`')}" for key, each in value.items())
+            + "}`"
+        )
     if value is None or isinstance(value, dict):
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, list):
-        return "`[]`"
+        return f"`[{', '.join(map(str, value))}]`"
     if isinstance(value, int | float):
         if kind.startswith("duration"):
             return f"`{value:g}s`" if value >= 1 or value == 0 else f"`{value * 1000:g}ms`"
@@ -108,18 +123,29 @@ def _default(kind: str, value: JsonValue) -> str:
 
 
 def _branches(field: Schema) -> list[Schema]:
-    found = field.get("anyOf")
+    found = field.get("anyOf", field.get("oneOf"))
     if not isinstance(found, list):
         return [field]
     return [inner for each in found for inner in _branches(_object(each))]
 
 
+def _values(field: Schema) -> list[Schema]:
+    """What may stand behind the keys of a field whose keys are free."""
+    return [inner for each in _object(field.get("patternProperties")).values() for inner in _branches(_object(each))]
+
+
+def _below(field: Schema) -> str:
+    """What a path needs to reach into the field's sections: an index, a key, or nothing."""
+    kinds = [each.get("type") for each in _branches(field)]
+    return "[]" if "array" in kinds else ".*" if "object" in kinds else ""
+
+
 def _reference(field: Schema) -> str:
-    """The name of the section that a field holds, or a list of; empty when it holds none."""
+    """The name of the section that a field holds, or a list of, or under keys; empty when it holds none."""
     for each in _branches(field):
-        inner = _object(each.get("items", {})) if each.get("type") == "array" else each
-        if "$ref" in inner:
-            return str(inner["$ref"]).rsplit("/", 1)[-1]
+        for inner in (each, *_branches(_object(each.get("items"))), *_values(each)):
+            if "$ref" in inner:
+                return str(inner["$ref"]).rsplit("/", 1)[-1]
     return ""
 
 

@@ -47,11 +47,14 @@ def _of_value(kind: str, value: object, context: dict[str, Any], message: str) -
     if isinstance(cause, Refusal):
         return cause.what, cause.fix
     if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        expected = str(context.get("expected", ""))
+        allowed = re.findall(r"'([^']*)'", expected) or re.findall("[0-9]+", expected)
         return f"{shown(value)} is not one of {', '.join(allowed)}", _close(str(value), allowed)
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
         return f"{shown(value)} is too {word}", f"write {_LIMITS[kind]} {context[key]:g}"
+    if kind == "too_short" and value:
+        return f"this has {context['actual_length']} item", f"write at least {context['min_length']}"
     if kind == "too_short":
         return "this is empty", "write at least one item, or remove the key where it may be left out"
     if kind in _SHAPES:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from hafleet.core.texts import AlarmName, CheckUri, Domain, GroupLabel, HostName, Location, Place, SearchText, ZoneId
-from hafleet.core.values import Flag, Model, Number, Port, Span, Whole
+from hafleet.core.texts import AlarmName, CheckUri, Domain, GroupLabel, HostName, Location, Region, SearchText, ZoneId
+from hafleet.core.values import Flag, Model, Number, Port, Span, Whole, parse_whole
 
 
 class DnsEndpoint(Model):
@@ -21,11 +21,11 @@ class DnsEndpoint(Model):
     """Host header, and the name in TLS (SNI)."""
     search: SearchText | None = None
     """Text that the first 5,120 bytes of the answer must hold."""
-    interval: Literal[10, 30] = 10
+    interval: Annotated[Literal[10, 30], BeforeValidator(parse_whole)] = 10
     """Seconds between two probes of one checker; 10 costs extra."""
     threshold: Whole = Field(default=3, ge=1, le=10)
     """Probes in a row that change a checker's mind."""
-    regions: tuple[Place, ...] = ()
+    regions: tuple[Region, ...] = ()
     """Regions of the checkers, three at least. Empty: all of them."""
     sni: Flag = True
     """Send the host name in the TLS handshake."""
@@ -42,7 +42,7 @@ class DnsAlarm(Model):
 
     name: AlarmName
     """Name of the alarm; {instance} stands for this node's id, {fleet} for the fleet's name."""
-    region: Place | None = None
+    region: Region | None = None
     """Region of the alarm. Unset: the node's."""
     insufficient: Literal["healthy", "unhealthy", "last_known"] = "unhealthy"
     """What an alarm without data means. A dead node publishes nothing."""
@@ -71,7 +71,7 @@ class DnsHealth(Model):
 class DnsBranch(Model):
     """Alias records below another alias: exactly one of the three kinds."""
 
-    latency: dict[Place, "DnsTarget"] | None = None
+    latency: dict[Region, "DnsTarget"] | None = None
     """Region to what is answered there."""
     geolocation: dict[Location, "DnsTarget"] | None = None
     """Place of the client to what it is answered."""

@@ -2,6 +2,7 @@
 
 from hafleet.core.settings import Dns, Events, Lifecycle, Settings, Signals
 
+BRANCH = {"latency": None, "geolocation": None, "failover": None}
 REQUIRED = {
     "fleet": "edge",
     "frontends": [{"name": "web", "bind": ":80", "tls": {"cert": "/c"}, "routes": [{"path": "/", "backend": "site"}]}],
@@ -10,7 +11,11 @@ REQUIRED = {
     ],
     "node": {"static": {"id": "n", "private_ip": "10.0.0.1"}},
     "peers": {"tls": {"cert": "/c", "ca": "/a"}},
-    "dns": {"name": "lb.example.com"},
+    "dns": {
+        "name": "lb.example.com",
+        "tree": {"failover": ["a", {"latency": {"r": "b"}}]},
+        "health": {"endpoint": {}, "alarm": {"name": "a"}, "calculated": {"children": ["endpoint"]}},
+    },
     "signals": {},
     "lifecycle": {},
     "events": {},
@@ -101,12 +106,46 @@ def test_every_default() -> None:
             "name": "lb.example.com",
             "zone": None,
             "zone_id": None,
+            "private": False,
+            "policy": "weighted",
             "weight": 100,
             "ttl": 30,
             "group": None,
             "address": "public",
-            "tree": {"latency": None, "failover": None, "geolocation": None, "shards": 1},
-            "health": {"endpoint": None, "alarm": None, "calculated": None},
+            "families": ["ipv4"],
+            "tree": {
+                "latency": None,
+                "geolocation": None,
+                "failover": ["a", {**BRANCH, "latency": {"r": "b"}}],
+                "shards": 1,
+            },
+            "health": {
+                "endpoint": {
+                    "protocol": "http",
+                    "port": None,
+                    "path": None,
+                    "host": None,
+                    "search": None,
+                    "interval": 10,
+                    "threshold": 3,
+                    "regions": [],
+                    "sni": True,
+                    "latency": False,
+                    "inverted": False,
+                    "disabled": False,
+                },
+                "alarm": {"name": "a", "region": None, "insufficient": "unhealthy"},
+                "calculated": {"children": ["endpoint"], "healthy": 1},
+            },
+            "interval": 60.0,
+            "settle": 60.0,
+            "reap": {"interval": 600.0, "confirm": 120.0},
+            "limits": {
+                "requests": {"burst": 50.0, "rate": 10.0},
+                "create_check": {"burst": 50.0, "rate": 0.5},
+                "delete_check": {"burst": 15.0, "rate": 3.0},
+                "changes": {"burst": 1500.0, "rate": 100.0},
+            },
         },
         "signals": {"cpu": None, "errors_5xx": None, "connect_errors": None, "p99": None},
         "lifecycle": {"join_timeout": 900.0, "drain": {"quiet": 10.0, "max": 900.0}},
@@ -136,4 +175,5 @@ def test_sections_of_later_issues_are_absent_unless_written() -> None:
 
 def test_what_a_section_is_when_it_is_written_empty() -> None:
     assert (Signals().cpu, Lifecycle().join_timeout, Events().queue) == (None, 900.0, "none")
-    assert Dns(name="a").zone is None
+    dns = Dns(name="a")
+    assert (dns.zone, dns.tree.shards, dns.tree.failover, dns.health.endpoint) == (None, 1, None, None)
