@@ -93,7 +93,7 @@ def _judge(document: Document) -> tuple[Settings | None, list[tuple[Fault, bool]
 
 def _first_hand(error: ValidationError) -> list[ErrorDetails]:
     """pydantic's errors, less those that only say that a list is too short after its items were refused."""
-    errors = [{**each, "loc": _untagged(each["loc"])} for each in error.errors(include_url=False)]
+    errors: list[ErrorDetails] = [{**each, "loc": _untagged(each["loc"])} for each in error.errors(include_url=False)]
     above = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
     return [each for each in errors if each["type"] != "too_short" or each["loc"] not in above]
 
