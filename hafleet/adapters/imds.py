@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from hafleet.core.model import IPAddress, Node
@@ -20,7 +20,7 @@ _ENDPOINT = "http://169.254.169.254"
 _ENDPOINT_V6 = "http://[fd00:ec2::254]"
 _TOKEN_FOR = 21600  # seconds; the longest life that IMDS grants
 _RENEW = 300.0  # seconds before its end a token is renewed
-_GROUP_FOR = 60.0  # seconds for which this node's own group is believed
+_BELIEVED = 60.0  # seconds for which what can change on a node is believed: its group and its public addresses
 _LIMIT = 4096  # bytes; no item we read is longer
 _GROUP_TAG = "/latest/meta-data/tags/instance/aws:autoscaling:groupName"
 
@@ -29,7 +29,9 @@ class StaticMetadata:
     """Implements ``ports.NodeMetadata`` with a node described in the settings."""
 
     def __init__(self, static: Static) -> None:
-        self._node = Node(static.id, static.private_ip, static.zone, static.region, static.asg)
+        public = static.public_ip if isinstance(static.public_ip, IPv4Address) else None
+        six = next((ip for ip in (static.public_ip, static.private_ip) if isinstance(ip, IPv6Address)), None)
+        self._node = Node(static.id, static.private_ip, static.zone, static.region, static.asg, public, six)
 
     def identity(self) -> Node:
         """See ``ports.NodeMetadata.identity``."""
@@ -45,9 +47,9 @@ class _Reply:
 class ImdsMetadata:
     """Implements ``ports.NodeMetadata`` with IMDSv2.
 
-    Id, address, zone and region never change while an instance lives: they are read once per process. The group is read again
-    each minute, for an instance can be attached and detached; it is "" where instance tags are not allowed in metadata. Once
-    known, the node stays known while IMDS is silent.
+    Id, address, zone and region never change while an instance lives: they are read once per process. The group, the public
+    address and the IPv6 address are read again each minute, for an instance can be attached to a group, and an Elastic IP to it.
+    The group is "" where instance tags are not allowed in metadata. Once known, the node stays known while IMDS is silent.
 
     Args:
         environ: where ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` and ``..._MODE`` are looked up; the process's own by default.
@@ -59,22 +61,32 @@ class ImdsMetadata:
         self._timeout = timeout
         self._token: tuple[str, float] | None = None  # the token, and the monotonic time of its end
         self._node: Node | None = None
-        self._group_until = 0.0  # monotonic time until which the group is believed
+        self._until = 0.0  # monotonic time until which what can change is believed
 
     def identity(self) -> Node:
         """See ``ports.NodeMetadata.identity``."""
         now = time.monotonic()
         if self._node is None:
             zone = self._item("placement/availability-zone")
-            self._node = Node(self._id(), self._address(), zone, self.region(), self._optional(_GROUP_TAG) or "")
-            self._group_until = now + _GROUP_FOR
-        elif not self._node.group or now >= self._group_until:
+            self._node = self._fresh(Node(self._id(), self._address(), zone, self.region()))
+            self._until = now + _BELIEVED
+        elif not self._node.group or now >= self._until:
             try:
-                self._node = replace(self._node, group=self._optional(_GROUP_TAG) or "")
-                self._group_until = now + _GROUP_FOR
+                self._node = self._fresh(self._node)
+                self._until = now + _BELIEVED
             except MetadataUnavailable:  # who we are does not depend on IMDS answering again
                 pass
         return self._node
+
+    def _fresh(self, node: Node) -> Node:
+        """The node with what can change, as IMDS tells it now."""
+        public, six = self._parsed("/latest/meta-data/public-ipv4"), self._parsed("/latest/meta-data/ipv6")
+        return replace(
+            node,
+            group=self._optional(_GROUP_TAG) or "",
+            public=public if isinstance(public, IPv4Address) else None,
+            ipv6=six if isinstance(six, IPv6Address) else None,
+        )
 
     def region(self) -> str:
         """The region this instance runs in. Raises MetadataUnavailable."""
@@ -88,9 +100,16 @@ class ImdsMetadata:
 
     def _address(self) -> IPAddress:
         """The primary private address: IPv4, or IPv6 where the instance has no other."""
-        text = self._optional("/latest/meta-data/local-ipv4")
+        address = self._parsed("/latest/meta-data/local-ipv4") or self._parsed("/latest/meta-data/ipv6")
+        if address is None:
+            raise self._failed("there is no ipv6", "check who answers at the metadata address")
+        return address
+
+    def _parsed(self, path: str) -> IPAddress | None:
+        """An address, or None where this instance has none."""
+        text = self._optional(path)
         if text is None:
-            text = self._item("ipv6")
+            return None
         try:
             return ip_address(text)
         except ValueError as error:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from ipaddress import IPv4Address, IPv6Address
 from socketserver import ThreadingTCPServer
@@ -80,12 +81,12 @@ def imds() -> Iterator[Imds]:
 def test_identity_is_read_once_and_the_group_now_and_then(imds: Imds) -> None:
     metadata = ImdsMetadata(imds.environ)
     assert [metadata.identity() for _ in range(3)] == [NODE] * 3
-    assert len(imds.asked) == 6  # one token, five items
+    assert len(imds.asked) == 8  # one token, seven items
     assert metadata.region() == "eu-west-1"
-    metadata._group_until = 0.0  # as if a minute had passed
+    metadata._until = 0.0  # as if a minute had passed
     imds.items[f"{META}tags/instance/aws:autoscaling:groupName"] = "other"
     assert metadata.identity().group == "other"
-    assert len(imds.asked) == 7
+    assert len(imds.asked) == 11  # the three that can change
 
 
 def test_the_region_alone(imds: Imds) -> None:
@@ -100,21 +101,50 @@ def test_without_instance_tags_the_group_is_empty(imds: Imds) -> None:
 def test_an_instance_with_ipv6_only(imds: Imds) -> None:
     del imds.items[f"{META}local-ipv4"]
     imds.items[f"{META}ipv6"] = "fd00::7"
-    assert ImdsMetadata(imds.environ).identity().address == IPv6Address("fd00::7")
+    node = ImdsMetadata(imds.environ).identity()
+    assert (node.address, node.ipv6, node.public) == (IPv6Address("fd00::7"), IPv6Address("fd00::7"), None)
+
+
+def test_an_instance_without_any_address_is_none(imds: Imds) -> None:
+    del imds.items[f"{META}local-ipv4"]
+    with pytest.raises(MetadataUnavailable, match="there is no ipv6"):
+        ImdsMetadata(imds.environ).identity()
+
+
+def test_addresses_that_the_world_reaches(imds: Imds) -> None:
+    imds.items[f"{META}public-ipv4"] = "198.51.100.7"
+    imds.items[f"{META}ipv6"] = "2001:db8:0:0::7"
+    expected = replace(NODE, public=IPv4Address("198.51.100.7"), ipv6=IPv6Address("2001:db8::7"))
+    assert ImdsMetadata(imds.environ).identity() == expected
+
+
+def test_an_elastic_address_comes_and_goes_while_the_agent_runs(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    assert metadata.identity().public is None
+    imds.items[f"{META}public-ipv4"] = "198.51.100.7"
+    assert metadata.identity().public is None  # for a minute
+    metadata._until = 0.0
+    assert metadata.identity().public == IPv4Address("198.51.100.7")
+    imds.item_status = 500
+    metadata._until = 0.0
+    assert metadata.identity().public == IPv4Address("198.51.100.7")  # silence takes nothing away
+    imds.item_status = 0
+    del imds.items[f"{META}public-ipv4"]
+    assert metadata.identity().public is None
 
 
 def test_an_expired_token_is_renewed(imds: Imds) -> None:
     metadata = ImdsMetadata(imds.environ)
     metadata.identity()
     imds.token = "another"
-    metadata._group_until = 0.0
+    metadata._until = 0.0
     assert metadata.identity() == NODE
 
 
 def test_once_known_a_node_stays_known(imds: Imds) -> None:
     metadata = ImdsMetadata(imds.environ)
     metadata.identity()
-    metadata._group_until = 0.0
+    metadata._until = 0.0
     imds.item_status = 500
     assert metadata.identity() == NODE
 
@@ -145,6 +175,9 @@ def test_a_refused_item_is_unavailable(imds: Imds, status: int) -> None:
         ("instance-id", "i-fake"),
         ("instance-id", ""),
         ("local-ipv4", "<html>"),
+        ("local-ipv4", ""),
+        ("public-ipv4", "<html>"),
+        ("ipv6", "portal"),
         ("placement/region", ""),
         ("instance-id", "i-0\nx"),
     ],
@@ -184,3 +217,22 @@ def test_a_node_described_by_hand() -> None:
         {"id": "node-1", "private_ip": "10.0.0.7", "zone": "a", "region": "r", "asg": "edge"}
     )
     assert StaticMetadata(static).identity() == Node("node-1", IPv4Address("10.0.0.7"), "a", "r", "edge")
+
+
+@pytest.mark.parametrize(
+    ("private", "public", "expected"),
+    [
+        ("10.0.0.7", None, (None, None)),
+        ("10.0.0.7", "198.51.100.7", (IPv4Address("198.51.100.7"), None)),
+        ("10.0.0.7", "2001:db8::7", (None, IPv6Address("2001:db8::7"))),
+        ("fd00::7", None, (None, IPv6Address("fd00::7"))),
+        ("fd00::7", "198.51.100.7", (IPv4Address("198.51.100.7"), IPv6Address("fd00::7"))),
+    ],
+)
+def test_the_public_addresses_of_a_node_described_by_hand(
+    private: str, public: str | None, expected: tuple[IPv4Address | None, IPv6Address | None]
+) -> None:
+    node = StaticMetadata(
+        Static.model_validate({"id": "node-1", "private_ip": private, "public_ip": public})
+    ).identity()
+    assert (node.public, node.ipv6) == expected

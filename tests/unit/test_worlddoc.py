@@ -1,6 +1,7 @@
 """The world as a document, and back."""
 
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_a_world_survives_the_way_through_json(tmp_path: Path) -> None:
     assert isinstance(back.groups, Groups) and back.groups.by_name == {"blue": GROUP}
     assert doc.haproxy and doc.haproxy.version == (3, 2, 26) and doc.haproxy.servers == (SERVER,)
     assert doc.unknown == {"files": "no file"}
+
+
+def test_the_public_addresses_of_a_node_survive_and_may_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "world.json"
+    node = replace(NODE, public=IPv4Address("198.51.100.7"), ipv6=IPv6Address("2001:db8::7"))
+    path.write_text(world_json(replace(KNOWN, node=node)))
+    assert from_doc(read_world(path)).node == node
+    path.write_text('{"node": {"id": "n", "address": "10.0.0.1", "zone": "", "region": ""}}')
+    assert read_world(path).node == Node("n", IPv4Address("10.0.0.1"), "", "")
 
 
 def test_unknown_stays_unknown() -> None:
