@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hafleet import config
 from hafleet.adapters.asg import AsgMembership
+from hafleet.adapters.aws import Account
 from hafleet.adapters.clock import SystemClock
 from hafleet.adapters.haproxy import HaproxyProxy
 from hafleet.adapters.history import History
@@ -84,7 +85,7 @@ def build(path: Path, on_call: OnCall = _ignore) -> Parts:
     settings = loaded.settings
     static = settings.node.static if settings.node.source == "static" else None
     host: NodeMetadata = StaticMetadata(static) if static else ImdsMetadata()
-    membership = AsgMembership(settings.aws, on_call, region=lambda: host.identity().region)
+    membership = AsgMembership(Account(settings.aws, on_call, region=lambda: host.identity().region))
     metadata = host if static else NodeIdentity(host, membership)
     state = Path(settings.state_dir)
     clock = SystemClock()

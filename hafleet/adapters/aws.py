@@ -4,6 +4,7 @@ Endpoint and credentials come from where every AWS tool takes them: the environm
 """
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from hafleet.errors import AwsDenied, AwsThrottled, SourceUnavailable
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_route53 import Route53Client
 
 OnCall = Callable[[str, float, str], None]  # operation, seconds it took with its retries, "ok" or an error code
 
@@ -79,7 +81,7 @@ class Calls:
         self._on_call = on_call
         self.skew: float | None = None  # seconds this host's clock is ahead of AWS; None before the first answer
 
-    def watch(self, client: "AutoScalingClient | EC2Client") -> None:
+    def watch(self, client: "AutoScalingClient | EC2Client | Route53Client") -> None:
         """Follow this client's calls."""
         events = client.meta.events
         events.register("before-call", self._before)
@@ -104,34 +106,87 @@ class Calls:
         self._on_call(operation, time.monotonic() - context.get(_STARTED, time.monotonic()), outcome)
 
 
-def clients(settings: Aws, region: str, calls: Calls) -> "tuple[AutoScalingClient, EC2Client]":
-    """Clients of EC2 Auto Scaling and EC2, of one session: each session holds its own copy of the SDK's tables in memory.
+def ignore(operation: str, seconds: float, outcome: str) -> None:
+    """Where nobody counts calls."""
 
-    Raises:
-        SourceUnavailable: none can be made.
+
+def no_region() -> str:
+    """Where nobody else knows the region. Raises SourceUnavailable."""
+    raise SourceUnavailable("no AWS region is known", where="aws", fix="set aws.region in the settings, or AWS_REGION")
+
+
+class Account:
+    """The clients of one process, for any thread.
+
+    All are of one session, for each session holds its own copy of the SDK's tables in memory. It is made at the first call: before
+    that, IMDS may not have told the region yet.
+
+    Args:
+        settings: region, waits and attempts.
+        on_call: told of every call: operation, seconds, outcome.
+        region: asked for the region when neither settings nor environment name one.
     """
-    with translated("session", region):
-        session = boto3.session.Session(region_name=region)
-        if session.get_credentials() is None:  # clients made without any would never look for them again
-            raise NoCredentialsError
-        made = session.client("autoscaling", config=_config(settings)), session.client("ec2", config=_config(settings))
-    for client in made:
-        calls.watch(client)
-    return made
+
+    def __init__(self, settings: Aws, on_call: OnCall = ignore, region: Callable[[], str] = no_region) -> None:
+        self._settings = settings
+        self._ask_region = region
+        self._calls = Calls(on_call)
+        self._lock = threading.Lock()  # neither making a session nor making a client is safe in two threads
+        self._session: boto3.session.Session | None = None
+        self._scaling: tuple[AutoScalingClient, EC2Client] | None = None
+        self._route53: Route53Client | None = None
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds this host's clock is ahead of AWS; None before the first answer."""
+        return self._calls.skew
+
+    def scaling(self) -> "tuple[AutoScalingClient, EC2Client, str]":
+        """Clients of EC2 Auto Scaling and EC2, and their region. Raises SourceUnavailable when none can be made."""
+        with self._lock:
+            session = self._connect()
+            if self._scaling is None:
+                config = _config(self._settings, self._settings.max_attempts)
+                with translated("session", session.region_name):
+                    made = session.client("autoscaling", config=config), session.client("ec2", config=config)
+                for client in made:
+                    self._calls.watch(client)
+                self._scaling = made
+            return *self._scaling, session.region_name
+
+    def route53(self) -> "Route53Client":
+        """A client of Route 53 that never tries a call again by itself. Raises SourceUnavailable when none can be made.
+
+        Its endpoint is the one of the region's partition. Whoever calls it paces its own attempts: an attempt of the SDK's
+        would take tokens that nobody counted, and give up before a busy zone is free.
+        """
+        with self._lock:
+            session = self._connect()
+            if self._route53 is None:
+                with translated("session", session.region_name):
+                    self._route53 = session.client("route53", config=_config(self._settings, attempts=1))
+                self._calls.watch(self._route53)
+            return self._route53
+
+    def _connect(self) -> boto3.session.Session:
+        if self._session is None:
+            with translated("session", "?"):
+                named = self._settings.region or boto3.session.Session().region_name
+            region = named or self._ask_region() or no_region()
+            with translated("session", region):
+                session = boto3.session.Session(region_name=region)
+                if session.get_credentials() is None:  # clients made without any would never look for them again
+                    raise NoCredentialsError
+            self._session = session
+        return self._session
 
 
-def configured_region() -> str:
-    """The region that the environment or the profile names; "" when none does."""
-    with translated("session", "?"):
-        return boto3.session.Session().region_name or ""
-
-
-def _config(settings: Aws) -> Config:
+def _config(settings: Aws, attempts: int) -> Config:
     """Bounded waits and attempts. One layer of retries only: the pass itself comes again by its timer."""
     return Config(
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
-        retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         tcp_keepalive=True,
         user_agent_extra=f"hafleet/{__version__}",
     )
@@ -155,10 +210,10 @@ def translated(call: str, region: str) -> Iterator[None]:
         raise _from_answer(error, call, where) from error
     except _NO_CREDENTIALS as error:
         fix = "give the instance a role, or put credentials into the agent's environment"
-        raise AwsDenied(_line(str(error)), where=where, fix=fix) from error
+        raise AwsDenied(one_line(str(error)), where=where, fix=fix) from error
     except (BotoCoreError, ResponseParserError) as error:
         fix = "check the route, the VPC endpoint and the region; HAProxy keeps what it has"
-        raise SourceUnavailable(_line(str(error)), where=where, fix=fix) from error
+        raise SourceUnavailable(one_line(str(error)), where=where, fix=fix) from error
 
 
 def _from_answer(error: ClientError, call: str, where: str) -> SourceUnavailable:
@@ -167,7 +222,7 @@ def _from_answer(error: ClientError, call: str, where: str) -> SourceUnavailable
     code = str(told.get("Code") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = str(told.get("Message") or "no message")
-    what = _line(f"{code or status}: {message}")
+    what = one_line(f"{code or status}: {message}")
     if code == _NO_SUCH:
         return NoSuchInstances(what, where=where, ids=frozenset(_ID.findall(message)))
     if code.startswith("Throttl") or code in _THROTTLED or status == 429:
@@ -181,6 +236,6 @@ def _from_answer(error: ClientError, call: str, where: str) -> SourceUnavailable
     return SourceUnavailable(what, where=where, fix="nothing now: it is tried again; HAProxy keeps what it has")
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """One line of at most 300 characters: answers may hold whole pages."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(". ")

@@ -5,6 +5,7 @@ from typing import Protocol
 import boto3
 
 from hafleet.adapters.asg import AsgMembership
+from hafleet.adapters.aws import Account
 from hafleet.core.settings import Aws
 from hafleet.ports import Membership
 from tests.fakes.aws import FakeAws
@@ -60,7 +61,8 @@ class OverHttp:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.membership: Membership = AsgMembership(Aws(region=REGION), lambda name, _, __: self.calls.append(name))
+        account = Account(Aws(region=REGION), lambda name, _, __: self.calls.append(name))
+        self.membership: Membership = AsgMembership(account)
         session = boto3.session.Session(region_name=REGION)
         self._scaling = session.client("autoscaling")
         ec2 = session.client("ec2")

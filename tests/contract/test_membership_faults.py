@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from hafleet.adapters.asg import AsgMembership
+from hafleet.adapters.aws import Account
 from hafleet.core.model import Group, Groups
 from hafleet.core.settings import Aws
 from hafleet.errors import AwsDenied, AwsThrottled, SourceUnavailable
@@ -57,7 +58,7 @@ def told() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def membership(script: Script, told: list[tuple[str, str]]) -> AsgMembership:
-    return AsgMembership(SETTINGS, lambda operation, _, outcome: told.append((operation, outcome)))
+    return AsgMembership(Account(SETTINGS, lambda operation, _, outcome: told.append((operation, outcome))))
 
 
 def read(membership: AsgMembership, *names: str, tags: frozenset[tuple[str, str]] = frozenset()) -> Groups:
@@ -348,11 +349,11 @@ def test_who_asks_for_nothing_needs_no_region_and_no_credentials(monkeypatch: py
     """A node of static servers alone, off EC2."""
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(name, raising=False)
-    assert read(AsgMembership(SETTINGS.model_copy(update={"region": None}))).by_name == {}
+    assert read(AsgMembership(Account(SETTINGS.model_copy(update={"region": None})))).by_name == {}
 
 
 def test_a_failed_call_is_tried_as_often_as_the_settings_say(script: Script) -> None:
-    membership = AsgMembership(SETTINGS.model_copy(update={"max_attempts": 2}))
+    membership = AsgMembership(Account(SETTINGS.model_copy(update={"max_attempts": 2})))
     script.on(LIST, error(503, "Unavailable"), groups(group("blue", member(iid(1)))))
     assert len(blue(membership).instances) == 1
     assert script.count(LIST) == 2
@@ -368,11 +369,11 @@ def test_the_region_is_asked_for_when_settings_and_environment_name_none(script:
     settings = SETTINGS.model_copy(update={"region": None})
     script.on(LIST, error(403, "AccessDenied"))
     with pytest.raises(AwsDenied, match="in eu-central-1"):
-        blue(AsgMembership(settings, region=known))
+        blue(AsgMembership(Account(settings, region=known)))
     with pytest.raises(SourceUnavailable, match=r"set aws\.region"):
-        blue(AsgMembership(settings))
+        blue(AsgMembership(Account(settings)))
     with pytest.raises(SourceUnavailable, match=r"set aws\.region"):
-        blue(AsgMembership(settings, region=str))
+        blue(AsgMembership(Account(settings, region=str)))
 
 
 def own(name: str) -> Reply:

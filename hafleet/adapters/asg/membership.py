@@ -5,14 +5,13 @@ earlier passes, for a primary private address does not change while the instance
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hafleet.adapters import aws
 from hafleet.adapters.asg import listings
 from hafleet.adapters.asg.answers import Addresses, RawGroup, parse_addresses
 from hafleet.core.model import Group, Groups, Instance
-from hafleet.core.settings import Aws
 from hafleet.core.sources import INSTANCE_ID
 from hafleet.errors import SourceUnavailable
 
@@ -35,28 +34,11 @@ class _Vanished:
 _Listed = Mapping[str, tuple[RawGroup, Instance]]
 
 
-def _ignore(operation: str, seconds: float, outcome: str) -> None:
-    """Where nobody counts calls."""
-
-
-def _no_region() -> str:
-    raise SourceUnavailable("no AWS region is known", where="aws", fix="set aws.region in the settings, or AWS_REGION")
-
-
 class AsgMembership:
-    """Implements ``ports.Membership``. For one thread.
+    """Implements ``ports.Membership``. For one thread."""
 
-    Args:
-        settings: region, waits and attempts.
-        on_call: told of every call: operation, seconds, outcome.
-        region: asked for the region, at the first read, when neither settings nor environment name one.
-    """
-
-    def __init__(self, settings: Aws, on_call: aws.OnCall = _ignore, region: Callable[[], str] = _no_region) -> None:
-        self._settings = settings
-        self._ask_region = region
-        self._calls = aws.Calls(on_call)
-        self._clients: listings.Clients | None = None
+    def __init__(self, account: aws.Account) -> None:
+        self._account = account
         self._addresses: dict[str, Addresses] = {}
         self._listed: _Listed = {}  # of the last complete read
         self._vanished: dict[str, _Vanished] = {}
@@ -65,7 +47,7 @@ class AsgMembership:
 
     def clock_skew(self) -> float | None:
         """Seconds this host's clock is ahead of AWS; None before the first answer."""
-        return self._calls.skew
+        return self._account.skew
 
     def read(self, names: frozenset[str], tags: frozenset[tuple[str, str]], ipv6: frozenset[str]) -> Groups:
         """See ``ports.Membership.read``."""
@@ -106,11 +88,7 @@ class AsgMembership:
         return group
 
     def _connect(self) -> listings.Clients:
-        """The clients, made at the first call: before that, IMDS may not have told the region yet."""
-        if self._clients is None:
-            region = self._settings.region or aws.configured_region() or self._ask_region() or _no_region()
-            self._clients = listings.Clients(*aws.clients(self._settings, region, self._calls), region)
-        return self._clients
+        return listings.Clients(*self._account.scaling())
 
     def _nothing_lost_by_tag(
         self,
