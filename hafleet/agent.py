@@ -239,4 +239,7 @@ def make_report(settings: Settings, plan: Plan, outcome: Outcome, around: Circum
         proxy=core_report.proxy_report(world.worker),
         membership_at=memory.read_at,
         frozen=memory.frozen,
+        phase=memory.phase,
+        leaving=tuple(claim.reason for _, claim in sorted(memory.leaving.items())),
+        red_since=memory.red_since,
     )

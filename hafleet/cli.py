@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from hafleet import __version__
+from hafleet.cli_drain import drain, ready
 from hafleet.cli_frame import (
     DONE,
     EXITS,
@@ -34,6 +35,7 @@ def main() -> None:
     \b
     A first look:   hafleet check && hafleet doctor && hafleet plan
     In production:  hafleet agent (by systemd), hafleet status --watch
+    Maintenance:    hafleet drain --wait, hafleet ready
     In trouble:     hafleet explain i-0abc..., hafleet rollback, hafleet thaw
     On a laptop:    hafleet demo
     """
@@ -121,7 +123,7 @@ def plan(path: Path, as_json: bool) -> None:
     if as_json:
         show_json(
             {
-                "changes": list(made.proxy.lines()) if made.pending else [],
+                "changes": list(made.lines()),
                 "reload": list(made.proxy.reload),
                 "held": [{"rule": h.rule, "subject": h.subject, "reason": h.reason} for h in made.held],
                 "errors": [str(error) for error in made.errors],
@@ -263,6 +265,10 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
     else:
         for line in lines:
             click.echo(line)
+
+
+main.add_command(drain)
+main.add_command(ready)
 
 
 @main.command(short_help="Say what is missing on this node.")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hafleet.core import gate, guard, membership, proxyplan
+from hafleet.core import gate, guard, membership, proxyplan, situation, switch
+from hafleet.core.command import Command
 from hafleet.core.features import features
 from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Silent, Unknown, Version, Worker, World
 from hafleet.core.settings import Settings
@@ -18,7 +19,6 @@ from hafleet.errors import (
     ProxyUnavailable,
     ReloadFailed,
     SourceUnavailable,
-    StateCorrupt,
     StoreError,
     UnexpectedReply,
 )
@@ -60,11 +60,17 @@ class Plan:
     proxy: proxyplan.ProxyPlan
     held: tuple[Held, ...]
     errors: tuple[HafleetError, ...]  # faults met while planning: unknown sources, a template, a state file
+    health: tuple[Command, ...] = ()  # what turns the health endpoint: never held, for it moves no traffic by itself
 
     @property
     def pending(self) -> bool:
         """True when apply would change something."""
-        return self.wanted is not None and not self.proxy.empty
+        return bool(self.health) or (self.wanted is not None and not self.proxy.empty)
+
+    def lines(self) -> tuple[str, ...]:
+        """What apply would do, for a reader, one step per line."""
+        proxy = self.proxy.lines() if self.wanted is not None and not self.proxy.empty else ()
+        return (*(f"runtime: {command.text}" for command in self.health), *proxy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +125,12 @@ class Reconciler:
         memory, errors = self._memory(world)
         rules = membership.FORCED if force else self._rules.members
         decision = membership.decide(self._settings, world, memory, rules=rules, known=self._known(world, memory))
-        errors += _unknowns(world)
+        decision = replace(decision, memory=situation.settle(world, decision))
+        health = switch.commands(world.worker, decision.memory)
+        errors += (*_unknowns(world), *switch.faults(world.worker, decision.memory))
         wanted, fault = self._render(world, decision)
         if wanted is None or isinstance(world.installed, Unknown):
-            return Plan(world, decision, None, proxyplan.NOTHING, decision.held, (*errors, *fault))
+            return Plan(world, decision, None, proxyplan.NOTHING, decision.held, (*errors, *fault), health)
         version = self._version(world.worker)
         plan = proxyplan.plan(world.installed, wanted, world.worker, features(version))
         held = decision.held
@@ -135,7 +143,7 @@ class Reconciler:
             if stop is not None:
                 held += (replace(stop, reason=f"{stop.reason} ({', '.join(plan.reload)})"),)
                 plan = plan.without_reload()
-        return Plan(world, decision, wanted, plan, held, errors)
+        return Plan(world, decision, wanted, plan, held, errors, health)
 
     def _memory(self, world: World) -> tuple[Memory, tuple[HafleetError, ...]]:
         if self._unsaved is not None:
@@ -143,8 +151,6 @@ class Reconciler:
         node_id = None if isinstance(world.node, Unknown) else world.node.id
         try:
             return self._ports.store.load(node_id), ()
-        except StateCorrupt as error:
-            return Memory(), (error,)
         except StoreError as error:
             return Memory(), (error,)
 
@@ -158,9 +164,10 @@ class Reconciler:
         if isinstance(decision.desired, Unknown):
             return None, ()
         try:
-            return self._ports.renderer.render(decision.desired, self._version(world.worker)), ()
+            rendered = self._ports.renderer.render(decision.desired, self._version(world.worker))
         except HafleetError as error:
             return None, (error,)
+        return switch.coloured(rendered, decision.memory), ()
 
     def _version(self, worker: Worker | Unknown) -> Version:
         return self._ports.proxy.version() if isinstance(worker, Unknown) else worker.version
@@ -170,13 +177,26 @@ class Reconciler:
     def apply(self, plan: Plan) -> Outcome:
         """Remember, then run the plan in order. Never raises a HafleetError: what went wrong is in the outcome."""
         errors = self._remember(plan.decision.memory)
-        if plan.wanted is None or not plan.pending:
-            return Outcome(errors=errors)
+        turned, faults = self._turn(plan)
+        errors += faults
+        if plan.wanted is None or plan.proxy.empty:
+            return Outcome(turned, errors=errors)
         try:
             done = self._carry_out(plan, plan.wanted)
         except HafleetError as error:
-            return Outcome(errors=(*errors, error))
-        return replace(done, errors=(*errors, *done.errors))
+            return Outcome(turned, errors=(*errors, error))
+        return replace(done, commands=done.commands + turned, errors=(*errors, *done.errors))
+
+    def _turn(self, plan: Plan) -> tuple[int, tuple[HafleetError, ...]]:
+        """Turn the health endpoint, before all else. Where that fails, the servers still follow their groups."""
+        worker = _target(plan.world.worker)
+        if not plan.health or worker is None:
+            return 0, ()
+        try:
+            self._ports.proxy.run(worker.pid, plan.health)
+        except HafleetError as error:
+            return 0, (error,)
+        return len(plan.health), ()
 
     def _carry_out(self, plan: Plan, wanted: Rendered) -> Outcome:
         """Runtime commands first, for they reach traffic in milliseconds; then the file; or a reload where one is due.
@@ -210,6 +230,7 @@ class Reconciler:
         memory, errors = self._memory(world)
         if isinstance(world.installed, Unknown):
             return Outcome(errors=(*errors, *_unknowns(world)))
+        earlier = switch.coloured(earlier, memory)
         proxy = proxyplan.plan(world.installed, earlier, world.worker, features(self._version(world.worker)))
         frozen = replace(memory, frozen=reason)
         desired = Unknown("frozen")

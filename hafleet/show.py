@@ -62,6 +62,7 @@ def status(report: Report, now: float) -> RenderableType:
         )
     else:
         parts.append(Text("membership was never read completely", style="yellow"))
+    parts += _phase(report, now)
     if report.frozen:
         parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
     rows = [(b.name, b.members, b.up, b.draining, b.parked, b.sessions) for b in report.backends]
@@ -69,6 +70,14 @@ def status(report: Report, now: float) -> RenderableType:
     parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in report.held]
     parts += [Text(f"fault {error}", style="red") for error in report.errors]
     return Group(*parts)
+
+
+def _phase(report: Report, now: float) -> list[RenderableType]:
+    if report.phase is None:
+        return []
+    why = f": {', '.join(report.leaving)}" if report.leaving else ""
+    red = f"  health red for {age(now - report.red_since)}" if report.red_since else ""
+    return [Text(f"phase {report.phase}{why}{red}", style="yellow" if why or red else "")]
 
 
 def world(seen: World) -> RenderableType:
@@ -120,7 +129,7 @@ def plan(made: Plan) -> RenderableType:
     """``hafleet plan``: what apply would do, and what is held."""
     parts: list[RenderableType] = []
     if made.pending:
-        parts += [Text(line, style=_style(line)) for line in made.proxy.lines()]
+        parts += [Text(line, style=_style(line)) for line in made.lines()]
     elif made.wanted is None:
         parts.append(Text("nothing can be planned"))
     else:

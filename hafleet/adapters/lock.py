@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psutil
+
 from hafleet.errors import LockHeld, StoreError
 
 PASS_WAIT = 60.0  # seconds: longer than any pass whose calls all time out
@@ -25,6 +27,20 @@ class NodeLocks:
     def one_pass(self) -> AbstractContextManager[None]:
         """The lock of one pass; waits for a pass that runs."""
         return locked(self._folder / "pass.lock", wait=PASS_WAIT)
+
+    def agent_pid(self) -> int | None:
+        """The agent that runs; None when none does, as far as this user can see.
+
+        To try the lock could cost an agent that starts just now its own try, so the file's pid is believed if that process
+        has the file open.
+        """
+        path = (self._folder / "agent.lock").resolve()
+        try:
+            pid = int(path.read_text())
+            holds = str(path) in {file.path for file in psutil.Process(pid).open_files()}
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return pid if holds else None
 
 
 @contextmanager

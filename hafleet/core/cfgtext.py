@@ -22,10 +22,12 @@ STAMP = "HAFLEET_STRUCTURE"  # environment variable of the worker that tells whi
 OPTIONS_MARK = "# hafleet:options"  # comment directive: an option string that servers of this backend may have
 FILE_MARK = "# hafleet:file"  # comment directive: a file that HAProxy reads when it loads, and a digest of its content
 END_MARK = "# hafleet:end sha256="
+SWITCH = ("hafleet_ready", "ready")  # backend and server: whether it is in maint is what the health endpoint answers
+SWITCHED_OFF = " disabled"  # at the end of its line: HAProxy starts with a red health endpoint
 OWN_PREFIX = "hafleet_"  # backends of hafleet itself: their servers carry state (drain) that no plan may touch
 
 _PROXIES = frozenset({"backend", "listen", "frontend", "defaults"})
-_SECTIONS = _PROXIES | frozenset(
+SECTIONS = _PROXIES | frozenset(
     [
         "global",
         "peers",
@@ -178,7 +180,7 @@ class _Parser:
         word = line.partition(" ")[0]
         if word == "server":
             self.server(line)
-        elif word in _SECTIONS:
+        elif word in SECTIONS:
             self.open(word, line)
         elif line.startswith(OPTIONS_MARK):
             if self.backend:
@@ -222,6 +224,8 @@ class _Parser:
             self.lines.append(line)
             return
         self.server_lines += 1
+        if self.backend == SWITCH[0] and line.startswith(f"server {SWITCH[1]} "):
+            line = line.removesuffix(SWITCHED_OFF)  # a runtime command does the same: no structure
         server = None if self.conditions or not self.backend else runtime_server(self.backend, line)
         if server is None:
             self.lines.append(line)

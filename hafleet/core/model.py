@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
+from typing import Literal
 
 IPAddress = IPv4Address | IPv6Address
 Version = tuple[int, int, int]
+Phase = Literal["joining", "serving", "leaving"]
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -104,6 +106,7 @@ class RunningServer:
     up: bool  # operational state: takes or could take traffic
     checked: bool  # health checks are enabled
     sessions: int  # current sessions in this worker (scur)
+    proven: bool = True  # its last health check passed; True where it has no check
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,15 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """One source's word that this node leaves."""
+
+    reason: str
+    since: float  # wall clock
+    final: bool = False  # the instance terminates: being in service again takes a new start
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the world cannot tell, kept on disk between passes. Keys of the maps of servers are ``backend/name``."""
 
@@ -226,6 +238,9 @@ class Memory:
     reload_failed_at: float = 0.0  # wall clock of the last of them
     read_at: float = 0.0  # wall clock of the last complete membership read; 0 when there was none
     read_started: float = 0.0  # ``Groups.started`` of that read
+    phase: Phase = "joining"
+    leaving: Mapping[str, Claim] = field(default_factory=dict)  # source -> its claim; none: the node does not leave
+    red_since: float = 0.0  # wall clock at which the health endpoint was first seen red; 0 while it is not
 
 
 # --- held -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hafleet.core.model import Held, Member, Memory, Peer, RunningServer, Unknown, Worker, World
+from hafleet.core.model import Held, Member, Memory, Peer, Phase, RunningServer, Unknown, Worker, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ class Report:
     proxy: ProxyReport | None
     membership_at: float  # wall clock of the last complete membership read; 0 when there was none
     frozen: str
+    phase: Phase | None = None  # None: the pass broke off before it knew
+    leaving: tuple[str, ...] = ()  # why this node leaves: reasons of its claims
+    red_since: float = 0.0  # wall clock; 0 while the health endpoint is not red
 
 
 def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | Unknown) -> tuple[BackendReport, ...]:

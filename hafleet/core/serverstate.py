@@ -15,9 +15,12 @@ HANGS = "hangs"  # stands for the stamp of a worker that answers nobody
 UNFINISHED = "unfinished"  # stands for the stamp of a worker whose reload was broken off: nothing tells what it runs
 STATE_HEADER = "1\n"  # a state file without servers: a missing or empty one is a warning on 2.6
 
-_ADMIN_MAINT = 0x01 | 0x02 | 0x04 | 0x20 | 0x40  # forced, inherited, from the file, by name resolution (two kinds)
+# Forced, inherited, by name resolution (two kinds). Not 0x04, "from the file": `state ready` ends the maint of a `disabled`
+# server and leaves that flag (2.6.12, 3.0.11, 3.2.26).
+_ADMIN_MAINT = 0x01 | 0x02 | 0x20 | 0x40
 _ADMIN_DRAIN = 0x08 | 0x10
 _CHECK_ENABLED = 0x04
+_CHECK_PASSED = frozenset("34")  # passed, passed on condition (404 under disable-on-404); 0 is "none ended yet"
 _UNTIL_PORT = 19  # columns up to srv_port
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+)|-dev(\d+))?")
 _UPTIME = re.compile(r"(\d+)d(\d+)h(\d+)m(\d+)s")
@@ -135,6 +138,7 @@ def servers(state: str, current: Mapping[tuple[str, str], int]) -> dict[tuple[st
         backend, name, address = columns[1], columns[3], columns[4]
         admin = int(columns[6])
         key = (backend, name)
+        checked = int(columns[13]) & _CHECK_ENABLED != 0
         found[key] = RunningServer(
             backend,
             name,
@@ -145,8 +149,9 @@ def servers(state: str, current: Mapping[tuple[str, str], int]) -> dict[tuple[st
             admin & _ADMIN_DRAIN != 0,
             int(columns[7]),
             columns[5] != "0",
-            int(columns[13]) & _CHECK_ENABLED != 0,
+            checked,
             current.get(key, 0),
+            not checked or columns[11] in _CHECK_PASSED,
         )
     return found
 

@@ -1,10 +1,12 @@
 """Prometheus metrics of the agent, and their listener. HAProxy's own metrics come from HAProxy's own exporter."""
 
 import math
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
 from hafleet import __version__
+from hafleet.core.model import Phase
 from hafleet.core.report import Report
 from hafleet.errors import HafleetError
 
@@ -36,6 +38,8 @@ class Metrics:
         self._errors = Gauge("hafleet_errors", "Faults met in the last pass.", registry=r)
         self._held = Gauge("hafleet_held_steps", "Steps the guard holds back now, by rule.", ["rule"], registry=r)
         self._frozen = Gauge("hafleet_frozen", "1 while a rollback froze the node.", registry=r)
+        self._phase = Gauge("hafleet_phase", "1 for the phase this node is in.", ["phase"], registry=r)
+        self._red = Gauge("hafleet_health_red", "1 while the health endpoint answers 503.", registry=r)
         self._members = Gauge(
             "hafleet_backend_members", "Wanted servers, draining ones included.", ["backend"], registry=r
         )
@@ -69,6 +73,10 @@ class Metrics:
         self._writes.inc(report.wrote)
         self._errors.set(len(report.errors))
         self._frozen.set(bool(report.frozen))
+        if report.phase is not None:  # a pass that broke off tells nothing of it
+            for phase in get_args(Phase):
+                self._phase.labels(phase).set(phase == report.phase)
+            self._red.set(report.red_since > 0)
         self._held.clear()
         for held in report.held:
             self._held.labels(held.rule).inc()

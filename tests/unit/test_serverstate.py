@@ -36,9 +36,9 @@ def line(name: str, address: str, port: int, options: str = "check") -> ServerLi
 def test_servers_with_state_weight_checks_and_sessions() -> None:
     found = serverstate.servers(STATE, {("site", "i-a"): 4})
     assert list(found.values()) == [
-        RunningServer("site", "i-a", 11, "10.0.0.1", 9001, False, False, 3, True, True, 4),
-        RunningServer("site", "i-b", 12, "fd00::1", 9002, False, True, 0, False, True, 0),
-        RunningServer("site", "i-c", 13, "10.0.0.3", 9003, True, False, 7, False, True, 0),
+        RunningServer("site", "i-a", 11, "10.0.0.1", 9001, False, False, 3, True, True, 4, proven=False),
+        RunningServer("site", "i-b", 12, "fd00::1", 9002, False, True, 0, False, True, 0, proven=False),
+        RunningServer("site", "i-c", 13, "10.0.0.3", 9003, True, False, 7, False, True, 0, proven=False),
         RunningServer("bare", "i-d", 14, "10.0.0.4", 80, False, False, 1, True, False, 0),
     ]
 

@@ -1,0 +1,123 @@
+"""Whether this node comes, serves or leaves. Three tables, and what the operator's commands do to them.
+
+Sources claim that the node leaves: its Auto Scaling group, its operator. It leaves while one claim stands. A source that tells
+nothing (a failed read, a group that does not list the node) leaves its claim as it was: unknown is not empty, and absence is
+no evidence. A new source needs a name, a rule for its own claim, and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from hafleet.core.model import Claim, Group, Groups, Held, Memory, Phase, Unknown
+
+AWS, OPERATOR = "aws", "operator"  # the sources
+
+Evidence = Literal["ends", "aside", "warm", "comes", "serves", "none"]
+Standing = Literal["in", "aside", "out"]  # no claim; a claim that may end; one that does not end by being in service
+Signal = Literal["leave", "serve", "wait"]
+
+# How a lifecycle state begins (LifecycleState of the Auto Scaling API) -> what it says of the node. The first row that fits
+# counts; a state that is in no row says nothing.
+LIFECYCLE: tuple[tuple[str, Evidence], ...] = (
+    ("Terminat", "ends"),
+    ("Warmed:Terminat", "ends"),
+    ("EnteringStandby", "aside"),
+    ("Standby", "aside"),
+    ("Detach", "aside"),
+    ("Warmed", "warm"),  # in a warm pool, running or not: out of service, and it may come back
+    ("Pending", "comes"),
+    ("InService", "serves"),
+)
+
+# The group's claim: as it stands, and what the state says -> as it stands then. Where there is no row it stays.
+CLAIMS: Mapping[tuple[Standing, Evidence], Standing] = {
+    ("in", "ends"): "out",
+    ("in", "aside"): "aside",
+    ("in", "warm"): "aside",
+    ("aside", "ends"): "out",
+    ("aside", "comes"): "in",
+    ("aside", "serves"): "in",
+    # A terminating instance that is listed as in service is a late answer; one that a warm pool took back starts anew.
+    ("out", "warm"): "aside",
+    ("out", "comes"): "in",
+}
+
+# A node that came back from leaving is announced like one that joins.
+PHASES: Mapping[tuple[Phase, Signal], Phase] = {
+    ("joining", "wait"): "joining",
+    ("joining", "serve"): "serving",
+    ("joining", "leave"): "leaving",
+    ("serving", "wait"): "serving",
+    ("serving", "serve"): "serving",
+    ("serving", "leave"): "leaving",
+    ("leaving", "wait"): "joining",
+    ("leaving", "serve"): "joining",
+    ("leaving", "leave"): "leaving",
+}
+
+
+def evidence(state: str) -> Evidence:
+    """What a lifecycle state says of the node."""
+    return next((said for start, said in LIFECYCLE if state.startswith(start)), "none")
+
+
+def standing(claim: Claim | None) -> Standing:
+    """How a claim stands."""
+    return "in" if claim is None else "out" if claim.final else "aside"
+
+
+def heard(leaving: Mapping[str, Claim], state: str, at: float) -> Mapping[str, Claim]:
+    """The claims after the group told this state of the node. ``at`` is wall clock seconds."""
+    before = leaving.get(AWS)
+    now = standing(before)
+    after = CLAIMS.get((now, evidence(state)), now)
+    if after == now:
+        return leaving
+    others = {source: claim for source, claim in leaving.items() if source != AWS}
+    if after == "in":
+        return others
+    since = before.since if before else at
+    return {**others, AWS: Claim(f"Auto Scaling says {state}", since, final=after == "out")}
+
+
+def step(memory: Memory, *, serves: bool) -> Phase:
+    """The phase after this one. ``serves``: HAProxy may be announced."""
+    signal: Signal = "leave" if memory.leaving else "serve" if serves else "wait"
+    return PHASES[memory.phase, signal]
+
+
+def drained(memory: Memory, reason: str, at: float) -> Memory:
+    """The memory after the operator's ``drain``; a drain that stands keeps its time."""
+    before = memory.leaving.get(OPERATOR)
+    claim = Claim(reason, before.since if before else at)
+    return replace(memory, phase="leaving", leaving={**memory.leaving, OPERATOR: claim})
+
+
+def readied(memory: Memory) -> Memory:
+    """The memory after the operator's ``ready``. The claims of others stand."""
+    left = {source: claim for source, claim in memory.leaving.items() if source != OPERATOR}
+    return replace(memory, leaving=left, phase=PHASES[memory.phase, "leave" if left else "wait"])
+
+
+def last_node(node_id: str, group: Group | Unknown | None) -> Held | None:
+    """Holds the drain of a node while no other node of its group is in service. What is not known holds nothing.
+
+    Args:
+        node_id: this node.
+        group: its own group; None when it is in none.
+    """
+    if group is None or isinstance(group, Unknown):
+        return None
+    if any(instance.serves for instance in group.instances if instance.id != node_id):
+        return None
+    return Held("last_node", node_id, f"no other instance of {group.name} is in service: nobody would be left in DNS")
+
+
+def own_group(name: str, groups: Groups | Unknown) -> Group | Unknown | None:
+    """The node's own group in a read; None when it is in none ("")."""
+    if not name:
+        return None
+    if isinstance(groups, Unknown):
+        return groups
+    return groups.by_name.get(name) or Unknown(f"AWS knows no group {name}")

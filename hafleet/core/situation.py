@@ -1,0 +1,93 @@
+"""From what a pass has seen and decided to what the DNS side is told: does this node serve, does it leave, since when is it red.
+
+Nothing of DNS is decided here, and nothing of it comes back: what HAProxy serves never depends on Route 53.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hafleet.core import phase, switch
+from hafleet.core.cfgtext import parse
+from hafleet.core.dns.model import Situation
+from hafleet.core.drains import takes_traffic
+from hafleet.core.membership import Decision
+from hafleet.core.model import Claim, Group, Memory, Unknown, Worker, World
+
+_SETTLING = 1.0  # seconds after a load in which the figures of the worker are not its own yet
+
+
+def settle(world: World, decision: Decision) -> Memory:
+    """The decision's memory with phase, claims and colour after what this pass has seen."""
+    memory = decision.memory
+    memory = replace(memory, leaving=_claims(world, decision))
+    memory = replace(memory, phase=phase.step(memory, serves=serves(world, memory)))
+    return replace(memory, red_since=_red_since(world, memory))
+
+
+def situation(world: World, decision: Decision) -> Situation | None:
+    """What the DNS side is told after a pass; None while nobody knows which node this is.
+
+    Args:
+        world: what the pass has seen.
+        decision: what it decided, its memory settled.
+    """
+    memory = decision.memory
+    if memory.node is None:
+        return None
+    return Situation(
+        at=world.at,
+        node=memory.node,
+        serves=serves(world, memory),
+        leaving=memory.phase == "leaving",
+        red_since=memory.red_since,
+        group=_group(world, decision),
+    )
+
+
+def serves(world: World, memory: Memory) -> bool:
+    """True when HAProxy runs what is installed, its health endpoint is green, and some wanted server answers.
+
+    A server that HAProxy checks counts once its check has passed, for it is up before the first one ended. A node of which no
+    server is wanted serves: it answers as its configuration says.
+    """
+    worker, installed = world.worker, world.installed
+    if isinstance(worker, Unknown) or isinstance(installed, Unknown) or installed.text is None:
+        return False
+    if worker.stamp != parse(installed.text).structure or worker.uptime < _SETTLING or not switch.is_green(worker):
+        return False
+    wanted = [(backend, member.name) for backend, members in memory.members.items() for member in members]
+    return not wanted or any(_answers(worker, key) for key in wanted)
+
+
+def _answers(worker: Worker, key: tuple[str, str]) -> bool:
+    server = worker.servers.get(key)
+    return server is not None and takes_traffic(server) and server.proven
+
+
+def _claims(world: World, decision: Decision) -> Mapping[str, Claim]:
+    """The claims after what the own group tells of this node. A group that does not list it tells nothing."""
+    memory = decision.memory
+    group = _group(world, decision)
+    node = memory.node
+    if node is None or group is None or isinstance(group, Unknown):
+        return memory.leaving
+    states = [instance.state for instance in group.instances if instance.id == node.id]
+    return phase.heard(memory.leaving, states[0], world.at) if states else memory.leaving
+
+
+def _group(world: World, decision: Decision) -> Group | Unknown | None:
+    """The own group, unless the read was held for having begun before the last one that was taken."""
+    stale = next((held for held in decision.held if held.rule == "stale"), None)
+    node = decision.memory.node
+    name = node.group if node else ""
+    return phase.own_group(name, Unknown(stale.reason) if stale else world.groups)
+
+
+def _red_since(world: World, memory: Memory) -> float:
+    """Since when the endpoint is not green. For a node that leaves, one that does not answer or cannot turn red counts too."""
+    worker = world.worker
+    if memory.phase == "leaving":
+        green = switch.is_green(worker) and not switch.lacks(worker)
+    else:
+        green = switch.is_green(worker) or isinstance(worker, Unknown)
+    return 0.0 if green else min(memory.red_since or world.at, world.at)
