@@ -1,18 +1,17 @@
 """Route 53's data plane in the lab: name server and health checkers, kept up with the control plane, and their control paths.
 
-The control plane is read under the lab's lock, but never while a question or a probe is answered: a call of the AWS
-API that takes its time delays no answer.
+The control plane is looked at many times a second and taken over when it changed, never while a question or a probe is
+answered: a call of the AWS API that takes its time delays no answer.
 """
 
 import ipaddress
-import time
-from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, Protocol, get_args
 
 from hafleet.core.dns.model import Place
 from hafleet.lab import dns_shapes
-from hafleet.lab.dns_answers import Client, Zone, answer
+from hafleet.lab.dns_answers import Client, answer
 from hafleet.lab.dns_server import DnsServer
 from hafleet.lab.health import AlarmState, Health
 
@@ -20,17 +19,17 @@ STATES = frozenset(get_args(AlarmState))
 
 
 class Source(Protocol):
-    """What the data plane needs of the control plane. Call it under the lab's lock."""
+    """What the data plane needs of the control plane, which looks after its own lock."""
 
-    def version(self) -> int:
-        """Another number whenever zones() or checks() would answer otherwise."""
+    def version(self) -> object:
+        """Unequal to an earlier one when ``zones`` or ``checks`` would answer otherwise. Cheap: it is asked all the time."""
         ...
 
-    def zones(self) -> Iterable[tuple[str, str, bool, list[dict[str, Any]]]]:
-        """Id, name, private, and the ResourceRecordSets that are INSYNC, of every hosted zone."""
+    def zones(self) -> tuple[dict[str, Any], ...]:
+        """HostedZone and ResourceRecordSets, only what is INSYNC, of every hosted zone."""
         ...
 
-    def checks(self) -> Iterable[dict[str, Any]]:
+    def checks(self) -> tuple[dict[str, Any], ...]:
         """Every HealthCheck."""
         ...
 
@@ -47,7 +46,7 @@ class DnsPhysics:
 
     def __init__(self, source: Source, host: str, port: int, sources: str = "") -> None:
         self._source = source
-        self._version = -1
+        self._version: object = None
         self._port = port
         self.health = Health(sources, self._address)
         self.dns = DnsServer(host, port, self.health.healthy)
@@ -58,16 +57,11 @@ class DnsPhysics:
         self.health.close()
 
     def tick(self) -> None:
-        """Take over what changed in the control plane. Call it under the lab's lock."""
+        """Take over what changed in the control plane."""
         version = self._source.version()
         if version == self._version:
             return
-        zones = []
-        for zone_id, name, private, shapes in self._source.zones():
-            records = tuple(map(dns_shapes.record, shapes))
-            bare = zone_id.rpartition("/")[2]
-            zones.append(Zone.of(bare, dns_shapes.plain_name(name), records, private=private))
-        self.dns.zones = tuple(zones)
+        self.dns.zones = tuple(map(dns_shapes.zone, self._source.zones()))
         self.health.watch(
             {check["Id"]: dns_shapes.config(check["HealthCheckConfig"]) for check in self._source.checks()}
         )
@@ -134,7 +128,7 @@ class DnsPhysics:
         if unknown := change.keys() - {"speed", "alarms"}:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}; a change has speed, alarms or both")
         if "alarms" in change:
-            self.health.alarms = {**self.health.alarms, **_alarms(change["alarms"])}
+            self.health.tell_alarms(_alarms(change["alarms"]))
         if "speed" in change:
             speed = float(change["speed"])
             if not 0 < speed <= 1000:
@@ -152,8 +146,8 @@ class DnsPhysics:
         ]
 
 
-def _report(text: str, at: float) -> dict[str, str]:
-    return {"Status": text, "CheckedTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))}
+def _report(text: str, at: float) -> dict[str, Any]:
+    return {"Status": text, "CheckedTime": datetime.fromtimestamp(at, UTC)}
 
 
 def _client(data: dict[str, Any]) -> Client:

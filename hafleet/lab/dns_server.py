@@ -13,6 +13,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import dns.edns
 import dns.exception
@@ -155,8 +156,7 @@ class _Udp(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)  # what an endpoint for datagrams gets
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """One question."""

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from hafleet.core.dns.model import Alias, CheckConfig, Place, Record
+from hafleet.lab.dns_answers import Zone
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -12,6 +13,14 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 def plain_name(name: str) -> str:
     """Lower case, no dot at the end, no octal escapes."""
     return _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), name).rstrip(".").lower()
+
+
+def zone(shape: dict[str, Any]) -> Zone:
+    """A HostedZone and its ResourceRecordSets."""
+    hosted = shape["HostedZone"]
+    records = tuple(map(record, shape["ResourceRecordSets"]))
+    private = bool((hosted.get("Config") or {}).get("PrivateZone"))
+    return Zone.of(hosted["Id"].rpartition("/")[2], plain_name(hosted["Name"]), records, private=private)
 
 
 def record(shape: dict[str, Any]) -> Record:

@@ -126,7 +126,9 @@ class Health:
             old = watched.get(check_id)
             if old is not None and old.config == config:
                 continue
-            watched[check_id] = Watched(config, known=old.known if old else True)
+            state = self.alarms.get((config.alarm_region, config.alarm), "insufficient")
+            known = state == "ok" if state != "insufficient" else (old.known if old else True)
+            watched[check_id] = Watched(config, known=known)
             if config.type in PROBED and not config.disabled:
                 kept = old.opinions if old else {}
                 watched[check_id].opinions = {c: kept.get(c) or Opinion() for c in self._seats(config)}
@@ -148,6 +150,14 @@ class Health:
         """What a health check says. One that does not exist is unhealthy: AWS promises nothing about it."""
         watched = self._watched.get(check_id)
         return watched is not None and self._status(watched)
+
+    def tell_alarms(self, states: Mapping[tuple[str, str], AlarmState]) -> None:
+        """What the metrics of these alarms say from now on."""
+        self.alarms = {**self.alarms, **states}
+        for watched in self._watched.values():
+            state = self.alarms.get((watched.config.alarm_region, watched.config.alarm), "insufficient")
+            if state != "insufficient":
+                watched.known = state == "ok"
 
     def observations(self, check_id: str) -> tuple[Observation, ...]:
         """What every checker saw last; empty for a check that is not probed."""
@@ -171,8 +181,6 @@ class Health:
             state = self.alarms.get((config.alarm_region, config.alarm), "insufficient")
             if state == "insufficient" and config.insufficient != "LastKnownStatus":
                 return config.insufficient == "Healthy"
-            if state != "insufficient":
-                watched.known = state == "ok"
             return watched.known
         if not watched.opinions:
             return True

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import http
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -51,7 +52,7 @@ async def probe(check_id: str, config: CheckConfig, address: str, source: str) -
     except Bad as bad:
         return Outcome(False, f"Failure: {bad}")
     except OSError as error:
-        return Outcome(False, f"Failure: {error.strerror or error}")
+        return Outcome(False, f"Failure: {os.strerror(error.errno) if error.errno else error}")
     except ValueError as error:
         return Outcome(False, f"Failure: cannot be asked: {error}")  # a name that no request can carry
     return Outcome(True, f"Success: HTTP Status Code {status}, {_PHRASES.get(status, '')}")
