@@ -20,11 +20,11 @@ class Purse:
     def __init__(self, limits: DnsLimits, clock: Clock, stop: threading.Event) -> None:
         self._clock = clock
         self._stop = stop
-        self._requests = limits.requests
+        self._requests = _short(limits.requests)
         self._own = {
-            "CreateHealthCheck": limits.create_check,
-            "DeleteHealthCheck": limits.delete_check,
-            "ChangeResourceRecordSets": limits.changes,
+            "CreateHealthCheck": _short(limits.create_check),
+            "DeleteHealthCheck": _short(limits.delete_check),
+            "ChangeResourceRecordSets": _short(limits.changes),
         }
         self._levels: dict[str, bucket.Level] = {}
 
@@ -50,3 +50,8 @@ class Purse:
         now = self._clock.monotonic()
         for name, (limits, cost) in costs.items():
             self._levels[name] = bucket.taken(limits, self._levels[name], cost, now)
+
+
+def _short(limits: Bucket) -> Bucket:
+    """The bucket without its last token: calls evenly sent do not arrive evenly."""
+    return Bucket(burst=max(1.0, limits.burst - 1.0), rate=limits.rate)
