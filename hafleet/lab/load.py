@@ -1,5 +1,7 @@
 """Steady HTTP load in a process of its own, counted without mercy: ``python -m hafleet.lab.load --targets a:1,b:1``.
 
+With ``--resolve NAME --dns HOST:PORT --port N`` the clients find their server by DNS instead (see resolving).
+
 Half of the clients keep their connections, half open one per request. Every request has a number, which the application
 server echoes; an answer to another request counts as failed. So does everything else that is not a complete 200 within
 the time: a refused or reset connection, a 5xx, and a keep-alive connection that the server closed under a request.
@@ -18,7 +20,9 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 REPORT = 0.1  # seconds between two reports
 TIMEOUT = 5.0  # seconds for one request, all in all
@@ -35,6 +39,9 @@ class Options:
     sources: str = ""  # "127.9.250": clients connect from 127.9.250.1 and up
     seconds: float = 0.0  # 0: until told to stop
     requests: int = 0  # 0: until told to stop
+    resolve: str = ""  # name to ask for, instead of targets
+    dns: str = ""  # host:port of the name server
+    port: int = 80  # of the addresses that are found
 
 
 @dataclass(slots=True)
@@ -47,6 +54,7 @@ class Totals:
     groups: Counter[str] = field(default_factory=Counter)  # answers by group
     instances: Counter[str] = field(default_factory=Counter)  # answers by instance
     errors: Counter[str] = field(default_factory=Counter)  # failures by reason
+    targets: Counter[str] = field(default_factory=Counter)  # requests by host:port, failed ones too
 
     def line(self) -> str:
         """One JSON line."""
@@ -58,6 +66,7 @@ class Totals:
                 "groups": self.groups,
                 "instances": self.instances,
                 "errors": self.errors,
+                "targets": self.targets,
             }
         )
 
@@ -67,6 +76,37 @@ class Failure(Exception):
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Choice(Protocol):
+    """Where one client sends its requests."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every host:port that may be used; connections to others are closed."""
+        ...
+
+    async def target(self, kept: Collection[str]) -> str:
+        """The one for the next request. ``kept``: to which there are connections. Raises Failure."""
+        ...
+
+
+class InTurn:
+    """Fixed targets, one after the other."""
+
+    def __init__(self, options: Options, first: int) -> None:
+        self._options = options
+        self._turn = first
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """As the options say at this moment."""
+        return self._options.targets
+
+    async def target(self, _kept: Collection[str]) -> str:
+        """The next one."""
+        self._turn += 1
+        return self.targets[self._turn % len(self.targets)]
 
 
 class Load:
@@ -111,37 +151,45 @@ class Load:
     async def _client(self, number: int) -> None:
         kept: dict[str, Stream] = {}
         keep = number % 2 == 0
-        turn = number
+        choice = self._choice(number)
         due = time.monotonic() + number * self._gap() / max(1, self.options.clients)
         while not self._stop.is_set():
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due = max(due + self._gap(), time.monotonic() - 0.5)  # a late client does not catch up for long
-            targets = self.options.targets
-            for gone in [target for target in kept if target not in targets]:
-                _close(kept.pop(gone))
-            if not targets:
-                continue
-            turn += 1
-            await self._one(number, targets[turn % len(targets)], kept if keep else None)
+            _close_others(kept, choice)
+            if choice.targets or self.options.resolve:
+                await self._one(number, choice, kept if keep else None)
         for stream in kept.values():
             _close(stream)
+
+    def _choice(self, client: int) -> Choice:
+        if not self.options.resolve:
+            return InTurn(self.options, client)
+        from hafleet.lab.resolving import Resolver, Where  # dnspython takes its time to load
+
+        source = self._source(client)
+        return Resolver(Where(self.options.resolve, self.options.dns, self.options.port), source[0] if source else "")
 
     def _gap(self) -> float:
         rate = self.options.rate
         return self.options.clients / rate if rate else 0.0
 
-    async def _one(self, client: int, target: str, kept: dict[str, Stream] | None) -> None:
+    async def _one(self, client: int, choice: Choice, kept: dict[str, Stream] | None) -> None:
         number = next(self._numbers)
         if self.options.requests and number >= self.options.requests:
             self._stop.set()
             return
         began = time.monotonic()
+        target = ""
         try:
+            target = await choice.target(kept or ())
+            _close_others(kept or {}, choice)
+            self.totals.targets[target] += 1
             instance, group = await asyncio.wait_for(self._exchange(client, target, kept, number), TIMEOUT)
         except (Failure, OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             self.totals.sent += 1
             self.totals.failed += 1
-            self.totals.errors[f"{target} {type(error).__name__}: {error}"[:120]] += 1
+            self.totals.errors[f"{target} {type(error).__name__}: {error}".strip()[:120]] += 1
             if kept is not None and target in kept:
                 _close(kept.pop(target))
             return
@@ -176,8 +224,10 @@ class Load:
 
     async def _connect(self, client: int, target: str) -> Stream:
         host, _, port = target.rpartition(":")
-        source = (f"{self.options.sources}.{client % 250 + 1}", 0) if self.options.sources else None
-        return await asyncio.open_connection(host, int(port), local_addr=source)
+        return await asyncio.open_connection(host.strip("[]"), int(port), local_addr=self._source(client))
+
+    def _source(self, client: int) -> tuple[str, int] | None:
+        return (f"{self.options.sources}.{client % 250 + 1}", 0) if self.options.sources else None
 
 
 def _read_answer(head: str, body: str, path: str) -> tuple[str, str]:
@@ -193,6 +243,11 @@ def _read_answer(head: str, body: str, path: str) -> tuple[str, str]:
 
 def _close(stream: Stream) -> None:
     stream[1].close()
+
+
+def _close_others(kept: dict[str, Stream], choice: Choice) -> None:
+    for gone in [target for target in kept if target not in choice.targets]:
+        _close(kept.pop(gone))
 
 
 async def _obey(load: Load) -> None:
@@ -215,7 +270,11 @@ async def _main(options: Options, listen: bool) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Exit code 1 when a request failed."""
     parser = argparse.ArgumentParser(prog="python -m hafleet.lab.load", description=__doc__.splitlines()[0])
-    parser.add_argument("--targets", required=True, help="host:port,host:port; used in turn")
+    aim = parser.add_mutually_exclusive_group(required=True)
+    aim.add_argument("--targets", default="", help="host:port,host:port; used in turn")
+    aim.add_argument("--resolve", default="", metavar="NAME", help="ask DNS for this name instead")
+    parser.add_argument("--dns", default="127.0.0.1:53", help="host:port of the name server to ask")
+    parser.add_argument("--port", type=int, default=80, help="port of the addresses that are found")
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second; 0: as fast as possible")
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--host", default="shop.example.com")
@@ -225,7 +284,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--listen", action="store_true", help="take commands on the standard input")
     given = parser.parse_args(argv)
     targets = tuple(filter(None, given.targets.split(",")))
-    options = Options(targets, given.rate, given.clients, given.host, given.sources, given.seconds, given.requests)
+    bounds = {"seconds": given.seconds, "requests": given.requests}
+    name = {"resolve": given.resolve, "dns": given.dns, "port": given.port}
+    options = Options(targets, given.rate, given.clients, given.host, given.sources, **bounds, **name)
     return asyncio.run(_main(options, given.listen))
 
 

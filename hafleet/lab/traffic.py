@@ -21,6 +21,7 @@ class Count:
     groups: Mapping[str, int] = field(default_factory=dict)
     instances: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
+    targets: Mapping[str, int] = field(default_factory=dict)  # by host:port of the node
 
     def since(self, before: "Count") -> "Count":
         """What came after ``before``."""
@@ -30,6 +31,7 @@ class Count:
             _minus(self.groups, before.groups),
             _minus(self.instances, before.instances),
             _minus(self.errors, before.errors),
+            _minus(self.targets, before.targets),
         )
 
 
@@ -37,13 +39,40 @@ def _minus(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     return {key: value - before.get(key, 0) for key, value in now.items() if value != before.get(key, 0)}
 
 
+@dataclass(frozen=True, slots=True)
+class ByName:
+    """Clients find the nodes by DNS."""
+
+    name: str
+    dns: str  # host:port of the name server
+    port: int  # of the nodes
+
+
 class Traffic:
-    """A load generator process. ``with Traffic(...) as traffic: ... traffic.count()``."""
+    """A load generator process. ``with Traffic(...) as traffic: ... traffic.count()``.
+
+    Args:
+        processes: what ends it should the lab be killed.
+        targets: host:port of each node, used in turn; or the name by which each client finds one.
+        rate: requests per second over all clients.
+        clients: how many; every second one keeps its connections.
+        more: further options of hafleet.lab.load.
+    """
 
     def __init__(
-        self, processes: Processes, targets: Iterable[str], *, rate: float = 200, clients: int = 20, **more: str
+        self,
+        processes: Processes,
+        targets: Iterable[str] | ByName,
+        *,
+        rate: float = 200,
+        clients: int = 20,
+        **more: str,
     ) -> None:
-        argv = [sys.executable, "-m", "hafleet.lab.load", "--listen", "--targets", ",".join(targets)]
+        argv = [sys.executable, "-m", "hafleet.lab.load", "--listen"]
+        if isinstance(targets, ByName):
+            argv += ["--resolve", targets.name, "--dns", targets.dns, "--port", str(targets.port)]
+        else:
+            argv += ["--targets", ",".join(targets)]
         argv += ["--rate", str(rate), "--clients", str(clients)]
         for key, value in more.items():
             argv += [f"--{key}", value]
@@ -107,6 +136,6 @@ class Traffic:
         assert self._process.stdout is not None  # it was started with a pipe
         for line in self._process.stdout:
             found = json.loads(line)
-            kinds = (found["groups"], found["instances"], found["errors"])
+            kinds = (found["groups"], found["instances"], found["errors"], found["targets"])
             self._last = Count(found["sent"], found["failed"], *kinds)
             self._reports += 1
