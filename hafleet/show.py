@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hafleet.core.model import Unknown, Worker, World
-from hafleet.core.report import Report
+from hafleet.core.report import Report, dotted
 from hafleet.reconcile import Outcome, Plan
 
 _WHOLE = frozenset({"instance", "server"})  # columns that a person copies from: never folded
@@ -50,7 +50,9 @@ def status(report: Report, now: float) -> RenderableType:
     if report.proxy:
         p = report.proxy
         parts.append(
-            Text(f"haproxy {p.version}  pid {p.pid}  loaded {age(p.uptime)} ago  started {age(p.master_uptime)} ago")
+            Text(
+                f"haproxy {dotted(p.version)}  pid {p.pid}  loaded {age(p.uptime)} ago  started {age(p.master_uptime)} ago"
+            )
         )
         refused = f"  failed reloads {p.failed_reloads}" if p.failed_reloads else ""
         parts.append(Text(f"structure {short(p.structure) or 'not ours'}  old workers {p.old_workers}{refused}"))
@@ -111,7 +113,7 @@ def _groups(seen: World) -> list[RenderableType]:
 def _worker(worker: Worker | Unknown) -> list[RenderableType]:
     if isinstance(worker, Unknown):
         return ["", Text(f"haproxy  unknown: {worker.reason}", style="yellow")]
-    head = f"haproxy  {'.'.join(map(str, worker.version))}  pid {worker.pid}  old workers {worker.old_workers}"
+    head = f"haproxy  {dotted(worker.version)}  pid {worker.pid}  old workers {worker.old_workers}"
     rows = [
         (s.backend, s.name, f"{s.address}:{s.port}", _state(s.up, s.maint, s.weight), s.weight, s.sessions)
         for _, s in sorted(worker.servers.items())

@@ -2,8 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Self
 
-from hafleet.core.model import Held, Member, Memory, Peer, Phase, RunningServer, Unknown, Worker, World
+from pydantic import BeforeValidator, PlainSerializer
+
+from hafleet.core.model import Held, Member, Memory, Peer, Phase, RunningServer, Unknown, Version, Worker, World
+
+
+def dotted(version: Version) -> str:
+    """``(3, 2, 26)`` -> ``3.2.26``."""
+    return ".".join(map(str, version))
+
+
+def _parts(value: object) -> object:
+    """``3.2.26`` -> its numbers, for pydantic to judge; anything else as it is."""
+    return value.split(".") if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +35,26 @@ class BackendReport:
 class ProxyReport:
     """The HAProxy of this node."""
 
-    version: str
-    pid: int
-    uptime: float  # seconds since the last load
-    master_uptime: float  # seconds since the cold start
-    structure: str  # the stamp the worker carries
-    old_workers: int
-    failed_reloads: int
+    version: Annotated[Version, BeforeValidator(_parts), PlainSerializer(dotted)]  # in JSON: "3.2.26"
+    pid: int = 0
+    uptime: float = 0.0  # seconds since the last load
+    master_uptime: float = 0.0  # seconds since the cold start
+    structure: str = ""  # the stamp the worker carries
+    old_workers: int = 0
+    failed_reloads: int = 0
+
+    @classmethod
+    def of(cls, worker: Worker) -> Self:
+        """The figures of a worker."""
+        return cls(
+            version=worker.version,
+            pid=worker.pid,
+            uptime=worker.uptime,
+            master_uptime=worker.master_uptime,
+            structure=worker.stamp,
+            old_workers=worker.old_workers,
+            failed_reloads=worker.failed_reloads,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +106,7 @@ def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | 
 
 def proxy_report(worker: Worker | Unknown) -> ProxyReport | None:
     """The worker's figures; None while it is unknown."""
-    if isinstance(worker, Unknown):
-        return None
-    return ProxyReport(
-        version=".".join(map(str, worker.version)),
-        pid=worker.pid,
-        uptime=worker.uptime,
-        master_uptime=worker.master_uptime,
-        structure=worker.stamp,
-        old_workers=worker.old_workers,
-        failed_reloads=worker.failed_reloads,
-    )
+    return None if isinstance(worker, Unknown) else ProxyReport.of(worker)
 
 
 def node_name(world: World, memory: Memory) -> str:

@@ -1,23 +1,18 @@
 """The document that ``hafleet observe --json`` prints and ``hafleet render --world`` reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hafleet.core.model import Group, Groups, Node, RunningServer, Unknown, Version, Worker, World
+from hafleet.core.report import ProxyReport
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyDoc:
-    """The running HAProxy."""
+class ProxyDoc(ProxyReport):
+    """The running HAProxy: what a report tells of it, and more."""
 
-    version: Version
-    pid: int = 0
+    version: Version  # in JSON: [3, 2, 26]
     master_pid: int = 0
-    uptime: float = 0.0
-    master_uptime: float = 0.0
-    structure: str = ""
-    old_workers: int = 0
-    failed_reloads: int = 0
     servers: tuple[RunningServer, ...] = ()
 
 
@@ -47,17 +42,8 @@ def to_doc(world: World) -> WorldDoc:
 def _proxy_doc(worker: Worker | Unknown) -> ProxyDoc | None:
     if isinstance(worker, Unknown):
         return None
-    return ProxyDoc(
-        version=worker.version,
-        pid=worker.pid,
-        master_pid=worker.master_pid,
-        uptime=worker.uptime,
-        master_uptime=worker.master_uptime,
-        structure=worker.stamp,
-        old_workers=worker.old_workers,
-        failed_reloads=worker.failed_reloads,
-        servers=tuple(server for _, server in sorted(worker.servers.items())),
-    )
+    servers = tuple(server for _, server in sorted(worker.servers.items()))
+    return replace(ProxyDoc.of(worker), master_pid=worker.master_pid, servers=servers)
 
 
 def from_doc(doc: WorldDoc) -> World:

@@ -51,7 +51,7 @@ def test_backends_are_counted_from_what_is_wanted_and_what_runs() -> None:
 def test_small_views() -> None:
     assert proxy_report(Unknown("x")) is None
     found = proxy_report(worker())
-    assert found and found.version == "3.2.26" and found.failed_reloads == 4
+    assert found and found.version == (3, 2, 26) and found.failed_reloads == 4
     seen = World(1.0, NODE, Unknown(""), Unknown(""), Unknown(""))
     assert node_name(seen, Memory()) == NODE.id
     assert node_name(replace(seen, node=Unknown("")), Memory(node=NODE)) == NODE.id
@@ -85,6 +85,23 @@ def published(tmp_path: Path, reports: list[Report]) -> tuple[list[dict[str, obj
 def test_the_status_file_reads_back(tmp_path: Path) -> None:
     published(tmp_path, [REPORT])
     assert publish.read_status(tmp_path / "s" / "status.json") == REPORT
+
+
+def test_the_status_file_names_the_version_of_haproxy_as_people_do(tmp_path: Path) -> None:
+    text = publish.to_json(REPORT).decode()
+    assert json.loads(text)["proxy"] == {
+        "version": "3.2.26",
+        "pid": 2,
+        "uptime": 20.0,
+        "master_uptime": 50.0,
+        "structure": "stamp",
+        "old_workers": 1,
+        "failed_reloads": 4,
+    }
+    path = tmp_path / "status.json"
+    path.write_text(text.replace("3.2.26", "3.next"))
+    with pytest.raises(StoreError, match="damaged"):
+        publish.read_status(path)
 
 
 def test_a_missing_or_damaged_status_file_is_told_apart(tmp_path: Path) -> None:

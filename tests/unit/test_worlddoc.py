@@ -1,5 +1,6 @@
 """The world as a document, and back."""
 
+import json
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hafleet.core.model import Group, Groups, Instance, Node, RunningServer, Unknown, Worker, World
-from hafleet.core.worlddoc import WorldDoc, from_doc, to_doc
+from hafleet.core.worlddoc import ProxyDoc, WorldDoc, from_doc, to_doc
 from hafleet.errors import HafleetError
 from hafleet.rendering import parse_version, read_world, world_json
 
@@ -30,6 +31,24 @@ def test_a_world_survives_the_way_through_json(tmp_path: Path) -> None:
     assert isinstance(back.groups, Groups) and back.groups.by_name == {"blue": GROUP}
     assert doc.haproxy and doc.haproxy.version == (3, 2, 26) and doc.haproxy.servers == (SERVER,)
     assert doc.unknown == {"files": "no file"}
+
+
+def test_haproxy_in_a_world_document(tmp_path: Path) -> None:
+    found = json.loads(world_json(KNOWN))["haproxy"]
+    assert found.pop("servers")[0]["name"] == SERVER.name
+    assert found == {
+        "version": [3, 2, 26],
+        "pid": 2,
+        "master_pid": 1,
+        "uptime": 20.0,
+        "master_uptime": 50.0,
+        "structure": "stamp",
+        "old_workers": 1,
+        "failed_reloads": 0,
+    }
+    path = tmp_path / "world.json"
+    path.write_text('{"haproxy": {"version": [3, 0, 11]}}')
+    assert read_world(path).haproxy == ProxyDoc((3, 0, 11))
 
 
 def test_the_public_addresses_of_a_node_survive_and_may_be_left_out(tmp_path: Path) -> None:
