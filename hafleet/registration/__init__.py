@@ -1,0 +1,13 @@
+"""The DNS pass: observe, decide one step, do it, decide again, until nothing is left to do or it must wait.
+
+It runs in a thread of its own and knows HAProxy only by the ``Situation`` that the last pass published: a Route 53 that hangs,
+throttles or refuses can change nothing of what is served. A node that is registered stays so whatever is not known: only leaving
+deregisters.
+
+``registrar`` when to look, and how the pass goes; ``carrying`` the calls, and the memory written ahead of them.
+"""
+
+from hafleet.registration.carrying import Chance, DnsPorts
+from hafleet.registration.registrar import Registrar
+
+__all__ = ["Chance", "DnsPorts", "Registrar"]
