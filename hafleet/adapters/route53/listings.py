@@ -143,6 +143,8 @@ def _listed(listing: _Listing, answer: Raw) -> list[Raw]:
     items = answer.get(listing.items)
     if not isinstance(items, list):
         raise partial(listing.operation, listing.place, f"it has no {listing.items}")
+    if not all(isinstance(item, Mapping) for item in items):
+        raise partial(listing.operation, listing.place, "an item is odd: it has no fields")
     return items
 
 
