@@ -15,10 +15,11 @@ MOTO_VERSION = "5.2.5"
 TICK = 0.05  # seconds between two steps of the physics
 
 
-def build(region: str, faults: Any, lock: threading.RLock) -> Any:
-    """moto's WSGI application with everything the lab adds.
+def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[str, int]) -> Any:
+    """moto's WSGI application with everything the lab adds. Starts Route 53's name server at this address and port.
 
     Raises:
+        OSError: the name server's port is taken.
         RuntimeError: the installed moto is not the pinned one.
     """
     import moto
@@ -29,12 +30,22 @@ def build(region: str, faults: Any, lock: threading.RLock) -> Any:
         )
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from hafleet.lab import aws_asg, aws_control, aws_ec2, aws_faults, aws_responses
+    from hafleet.lab import aws_asg, aws_control, aws_ec2, aws_faults, aws_responses, dns_physics, route53_http
+    from hafleet.lab.route53_engine import Engine
 
     for part in (aws_ec2, aws_asg, aws_responses):
         part.install()
-    app = DomainDispatcherApplication(create_backend_app)
-    return aws_control.ControlLayer(aws_faults.FaultLayer(app, faults, lock), faults, lock, region)
+    route53 = Engine(time.time)
+    app = route53_http.Route53Layer(DomainDispatcherApplication(create_backend_app), route53)
+    paths = aws_control.Paths(faults, lock, region, route53)
+    host, port = name_server
+    checkers = f"{host.rpartition('.')[0].rpartition('.')[0]}.251" if host.startswith("127.") else ""
+    data_plane = dns_physics.DnsPhysics(route53, host, port, checkers)
+    route53.observe, route53.failures = data_plane.status, data_plane.last_failures
+    paths.all["dns"] = lambda asked: data_plane.control_dns(asked.change())
+    paths.all["checkers"] = lambda asked: data_plane.control_checkers(asked.change())
+    data_plane.follow()
+    return aws_control.ControlLayer(aws_faults.FaultLayer(app, faults, lock), paths)
 
 
 def follow_physics(region: str, lock: threading.RLock) -> None:
@@ -62,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hafleet.lab.aws", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5600)
+    parser.add_argument("--dns-port", type=int, default=5300, help="of the name server, UDP and TCP")
     parser.add_argument("--region", default="eu-west-1", help="the region whose groups follow the physics")
     parser.add_argument("--with-parent", action="store_true", help="end when the standard input ends")
     options = parser.parse_args(argv)
@@ -75,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     lock = threading.RLock()
-    app = build(options.region, Faults(), lock)
+    app = build(options.region, Faults(), lock, (options.host, options.dns_port))
     threading.Thread(target=follow_physics, args=(options.region, lock), daemon=True, name="physics").start()
     run_simple(options.host, options.port, app, threaded=True, request_handler=WSGIRequestHandler)
     return 0

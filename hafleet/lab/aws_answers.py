@@ -12,7 +12,7 @@ from typing import Any
 from werkzeug.test import run_wsgi_app
 
 COPIES = 9  # beside the original: ten in all
-_LISTS = ("AutoScalingGroups", "AutoScalingInstances", "reservationSet")
+_LISTS = ("AutoScalingGroups", "AutoScalingInstances", "reservationSet", "ResourceRecordSets", "HealthChecks")
 _COPY_ID = re.compile(r"i-[1-9]c0de([0-9a-f]{12})")
 _ORIGINALS: dict[str, str] = {}  # last 12 digits of an invented id -> the id it was made from
 
@@ -49,7 +49,7 @@ def error(kind: str, service: str) -> Answer:
         text = f"<Response><Errors><Error><Code>{in_ec2}</Code><Message>{message}</Message></Error></Errors>"
         return Answer(status, _XML, f"{text}<RequestID>lab</RequestID></Response>".encode())
     if kind == "throttle":
-        status = "400 Bad Request"  # Auto Scaling throttles with 400
+        status = "400 Bad Request"  # Auto Scaling and Route 53 throttle with 400
     text = f"<ErrorResponse><Error><Type>Sender</Type><Code>{elsewhere}</Code><Message>{message}</Message></Error>"
     return Answer(status, _XML, f"{text}<RequestId>lab</RequestId></ErrorResponse>".encode())
 
@@ -65,6 +65,8 @@ def edit(kind: str, answer: Answer) -> Answer:
     if kind == "empty":
         for found in _named(root, *_LISTS):
             found[:] = []
+        for found in _named(root, "IsTruncated"):  # Route 53's word for another page
+            found.text = "false"
     elif kind == "no_instances":
         for found in _named(root, "Instances"):
             found[:] = []
@@ -86,8 +88,8 @@ def _named(root: ET.Element, *names: str) -> Iterator[ET.Element]:
 
 
 def _halve(root: ET.Element) -> None:
-    """Drop every second instance of each group; in EC2's answers every second reservation."""
-    for found in _named(root, "Instances", "AutoScalingInstances", "reservationSet"):
+    """Drop every second instance of each group, reservation, record set or health check."""
+    for found in _named(root, "Instances", *_LISTS[1:]):
         found[:] = list(found)[::2]
 
 

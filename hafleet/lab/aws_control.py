@@ -5,12 +5,18 @@ GET    /_lab/instances   every instance: id, group, lifecycle, ec2, address, zon
 GET    /_lab/faults      the rules in force; POST adds one (see aws_faults), DELETE ?id=N ends one, or all
 GET    /_lab/calls       calls and faulted calls by service.Operation; DELETE begins to count again
 GET    /_lab/physics     how long things take; POST {"boot": 1, "groups": {"name": {"terminating": 3}}} changes it
+GET    /_lab/route53     Route 53's limits and times, its calls and refusals; POST {"insync": 1, "throttling": false} changes it
+GET    /_lab/zones       every hosted zone with its record sets, those included that are not INSYNC yet
+GET    /_lab/checks      every health check, with what its checkers saw
+GET    /_lab/dns         the name server's port, and who its clients are taken for; POST changes that (see dns_physics)
+GET    /_lab/checkers    what every health check says, and why; POST {"speed": 10, "alarms": {"region/name": "ok"}} changes it
 """
 
 import json
 import threading
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +28,7 @@ from hafleet.lab.aws_asg import LabAutoScaling
 from hafleet.lab.aws_ec2 import ADDRESSES
 from hafleet.lab.aws_faults import App, Faults, parse_rule
 from hafleet.lab.aws_group import PHYSICS
+from hafleet.lab.route53_engine import Engine
 
 
 def every_instance(region: str) -> list[dict[str, Any]]:
@@ -51,11 +58,9 @@ def every_instance(region: str) -> list[dict[str, Any]]:
 class ControlLayer:
     """WSGI: answers /_lab/..., hands everything else on."""
 
-    def __init__(self, app: App, faults: Faults, lock: threading.RLock, region: str) -> None:
+    def __init__(self, app: App, paths: "Paths") -> None:
         self._app = app
-        self._faults = faults
-        self._lock = lock
-        self._region = region
+        self._paths = paths
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """One request."""
@@ -68,25 +73,66 @@ class ControlLayer:
         return [body]
 
     def _dispatch(self, environ: dict[str, Any], path: str) -> tuple[str, Any]:
-        method = environ["REQUEST_METHOD"]
+        answer = self._paths.all.get(path)
+        if answer is None:
+            return "404 Not Found", {"error": f"no such path; see {__name__}"}
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         try:
-            if path == "health":
-                return "200 OK", {}
-            if path == "instances":
-                with self._lock:
-                    return "200 OK", every_instance(self._region)
-            if path == "faults":
-                return "200 OK", self._rule(method, body, environ.get("QUERY_STRING", ""))
-            if path == "calls":
-                if method == "DELETE":
-                    self._faults.reset_counts()
-                return "200 OK", self._faults.counts()
-            if path == "physics":
-                return "200 OK", self._physics(json.loads(body) if method == "POST" else {})
+            return "200 OK", answer(Asked(environ["REQUEST_METHOD"], body, environ.get("QUERY_STRING", "")))
         except ValueError as error:
             return "400 Bad Request", {"error": str(error)}
-        return "404 Not Found", {"error": f"no such path; see {__name__}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a control path."""
+
+    method: str
+    body: bytes
+    query: str
+
+    def change(self) -> dict[str, Any]:
+        """What a POST wants changed; nothing for other methods. Raises ValueError when it is no JSON."""
+        found: dict[str, Any] = json.loads(self.body) if self.method == "POST" else {}
+        return found
+
+
+class Paths:
+    """What each control path answers. ``all`` may be given more of them."""
+
+    def __init__(self, faults: Faults, lock: threading.RLock, region: str, route53: Engine) -> None:
+        self._faults = faults
+        self._lock = lock
+        self._region = region
+        self._route53 = route53
+        self.all: dict[str, Callable[[Asked], Any]] = {
+            "health": lambda _: {},
+            "instances": self._instances,
+            "faults": lambda asked: self._rule(asked.method, asked.body, asked.query),
+            "calls": self._calls,
+            "physics": lambda asked: self._physics(asked.change()),
+            "route53": self._route53_figures,
+            "zones": lambda _: route53.dump(),
+            "checks": self._checks,
+        }
+
+    def _instances(self, _: Asked) -> list[dict[str, Any]]:
+        with self._lock:
+            return every_instance(self._region)
+
+    def _calls(self, asked: Asked) -> dict[str, Any]:
+        if asked.method == "DELETE":
+            self._faults.reset_counts()
+        return self._faults.counts()
+
+    def _route53_figures(self, asked: Asked) -> dict[str, Any]:
+        engine = self._route53
+        engine.limits.set(asked.change())
+        return {"limits": engine.limits.show(), "calls": dict(engine.calls), "refusals": dict(engine.refusals)}
+
+    def _checks(self, _: Asked) -> list[dict[str, Any]]:
+        engine = self._route53
+        return [{**check, "Seen": plain(engine.observe(check["Id"]))} for check in engine.checks()]
 
     def _rule(self, method: str, body: bytes, query: str) -> dict[str, Any]:
         if method == "POST":
@@ -111,6 +157,15 @@ class ControlLayer:
                     f"{name!r} is no figure of the physics; choose {', '.join(sorted(figures))}, quarantine"
                 )
         return {**asdict(PHYSICS), "quarantine": ADDRESSES.quarantine}
+
+
+def plain(value: Any) -> Any:
+    """botocore's shape as JSON data: moments as ISO 8601."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def tick(region: str, now: float) -> None:

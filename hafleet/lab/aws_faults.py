@@ -11,7 +11,7 @@ A rule says which calls it hits (service, operation, caller, rate, count) and wh
     slow            the answer comes after ``seconds`` (1)
     partial_page    the first page is cut to ``size`` (1) items, the next page fails
     empty_page      the first page is cut to ``size`` items, the next page is empty
-    empty           an answer without any group, instance or reservation
+    empty           an answer without any group, instance, reservation, record set or health check
     no_instances    groups without their instances
     half            every second instance of the answer is missing
     tenfold         every instance ten times, each under a new id
@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlencode
 
-from hafleet.lab import aws_answers
+from hafleet.lab import aws_answers, route53_http
 from hafleet.lab.aws_answers import Answer
 
 App = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -131,7 +131,7 @@ class Faults:
 
     def remember(self, call: Call, answer: Answer) -> None:
         """Keep a good answer of a read for ``stale``."""
-        if call.operation.startswith("Describe"):
+        if call.operation.startswith(("Describe", "Get", "List")):
             with self._lock:
                 self._history[call].append((time.monotonic(), answer))
 
@@ -200,7 +200,19 @@ class FaultLayer:
         answer = self._moto(environ, body)
         return aws_answers.edit(rule.kind, answer) if rule.kind in EDITS else answer
 
+    def _paged_by_query(self, environ: dict[str, Any], call: Call, rule: Rule) -> Answer:
+        """The same for Route 53, whose reads have no body: later pages of its lists ask for a type or from a marker."""
+        if call.has("type") or call.has("marker"):
+            if rule.kind == "partial_page":
+                return aws_answers.error("5xx", call.service)
+            return aws_answers.edit("empty", self._moto(environ, b""))
+        kept = [(key, value) for key, value in call.form if key not in {"maxitems", "path"}]
+        query = urlencode([*kept, ("maxitems", str(rule.size))])
+        return self._moto({**environ, "QUERY_STRING": query}, b"")
+
     def _paged(self, environ: dict[str, Any], call: Call, rule: Rule) -> Answer:
+        if call.service == "route53":
+            return self._paged_by_query(environ, call, rule)
         if call.has("NextToken"):
             if rule.kind == "partial_page":
                 return aws_answers.error("5xx", call.service)
@@ -216,9 +228,13 @@ class FaultLayer:
 
 
 def read_call(environ: dict[str, Any], body: bytes) -> Call:
-    """Service from the credential scope, operation from the form or the target header."""
+    """Service from the credential scope; operation from the form, the target header, or for Route 53 from the path."""
     scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")
     service = scope[3] if len(scope) > 3 else ""
+    path = environ.get("PATH_INFO", "")
+    if path.startswith(route53_http.ROOT):
+        asked = (("path", path), *parse_qsl(environ.get("QUERY_STRING", "")))
+        return Call("route53", route53_http.operation_of(environ["REQUEST_METHOD"], path), asked, scope[0])
     simple = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     form = tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)) if simple else ()
     target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]

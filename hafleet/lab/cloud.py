@@ -3,9 +3,10 @@
 import http.client
 import json
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -16,11 +17,13 @@ from hafleet.lab.processes import Processes, wait_until
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_route53 import Route53Client
 
-REGION = "eu-west-1"
+REGION: Literal["eu-west-1"] = "eu-west-1"
 NODES = "node"  # access key of the agents, so that a fault can hit them alone
 ZONES = (f"{REGION}a", f"{REGION}b")
 PORT = 5600
+DNS_PORT = 5300  # dig @127.N.255.254 -p 5300 lb.example.test
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "lab",
     "AWS_SECRET_ACCESS_KEY": "lab",
@@ -53,14 +56,17 @@ class Cloud:
     def __init__(self, network: Network, processes: Processes, log: Path) -> None:
         self.url = f"http://{network.home}:{PORT}"
         self._host = network.home
+        self.dns = f"{network.home}:{DNS_PORT}"  # Route 53's name server, UDP and TCP
         where = ["--host", network.home, "--port", str(PORT), "--region", REGION, "--with-parent"]
+        where += ["--dns-port", str(DNS_PORT)]
         self.process = processes.start([sys.executable, "-m", "hafleet.lab.aws", *where], log=log)
         wait_until(self._answers, 60, f"the local AWS on {self.url}; its log is {log}")
         session = boto3.Session("lab", "lab", region_name=REGION)
         once = Config(retries={"mode": "standard", "total_max_attempts": 1})  # a fault shows at once
         self.ec2: EC2Client = session.client("ec2", endpoint_url=self.url, config=once)
         self.autoscaling: AutoScalingClient = session.client("autoscaling", endpoint_url=self.url, config=once)
-        vpc = self.ec2.create_vpc(CidrBlock=network.cidr)["Vpc"]["VpcId"]
+        self.route53: Route53Client = session.client("route53", endpoint_url=self.url, config=once)
+        self._vpc = vpc = self.ec2.create_vpc(CidrBlock=network.cidr)["Vpc"]["VpcId"]
         subnets = [
             self.ec2.create_subnet(VpcId=vpc, CidrBlock=network.subnet(number), AvailabilityZone=zone)
             for number, zone in enumerate(ZONES)
@@ -86,6 +92,20 @@ class Cloud:
             VPCZoneIdentifier=",".join(self._subnets),
             Tags=[{"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in tags.items()],
         )
+
+    def create_zone(self, name: str, private: bool = False) -> str:
+        """A hosted zone of Route 53, public or of the lab's VPC; returns its id."""
+        reference = f"{name} {uuid.uuid4()}"
+        if not private:
+            answer = self.route53.create_hosted_zone(Name=name, CallerReference=reference)
+        else:
+            answer = self.route53.create_hosted_zone(
+                Name=name,
+                CallerReference=reference,
+                VPC={"VPCRegion": REGION, "VPCId": self._vpc},
+                HostedZoneConfig={"PrivateZone": True},
+            )
+        return answer["HostedZone"]["Id"].rpartition("/")[2]
 
     def scale(self, name: str, desired: int) -> None:
         """Set the DesiredCapacity of a group."""

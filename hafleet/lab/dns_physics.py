@@ -5,6 +5,7 @@ answered: a call of the AWS API that takes its time delays no answer.
 """
 
 import ipaddress
+import threading
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol, get_args
@@ -15,6 +16,7 @@ from hafleet.lab.dns_answers import Client, answer
 from hafleet.lab.dns_server import DnsServer
 from hafleet.lab.health import AlarmState, Health
 
+TICK = 0.05  # seconds between two looks at the control plane
 STATES = frozenset(get_args(AlarmState))
 
 
@@ -48,13 +50,24 @@ class DnsPhysics:
         self._source = source
         self._version: object = None
         self._port = port
+        self._stop = threading.Event()
         self.health = Health(sources, self._address)
         self.dns = DnsServer(host, port, self.health.healthy)
 
     def close(self) -> None:
         """End both."""
+        self._stop.set()
         self.dns.close()
         self.health.close()
+
+    def follow(self) -> None:
+        """Keep up with the control plane from now on, in a thread, until the process ends or ``close``."""
+
+        def run() -> None:
+            while not self._stop.wait(TICK):
+                self.tick()
+
+        threading.Thread(target=run, daemon=True, name="dns physics").start()
 
     def tick(self) -> None:
         """Take over what changed in the control plane."""

@@ -57,6 +57,7 @@ class Checks:
     limits: Limits
     all: dict[str, Shape] = field(default_factory=dict)  # id -> HealthCheck, by id
     alarms: Alarms = _any_alarm
+    version: int = 0  # another number whenever a check has changed
     _deleted: dict[str, float] = field(default_factory=dict)  # reference -> when its check was deleted
     _made: int = 0
 
@@ -89,6 +90,7 @@ class Checks:
                 **self._alarm_of(config),
             }
             self.all[same["Id"]] = same
+            self.version += 1
         return {"HealthCheck": copied(same), "Location": f"/2013-04-01/healthcheck/{same['Id']}"}
 
     def update(self, params: Shape) -> Shape:
@@ -114,6 +116,7 @@ class Checks:
         config = self._complete(after)
         check.update({"HealthCheckConfig": config, "HealthCheckVersion": check["HealthCheckVersion"] + 1})
         check.update(self._alarm_of(config))
+        self.version += 1
         return {"HealthCheck": copied(check)}
 
     def delete(self, now: float, params: Shape) -> Shape:
@@ -124,6 +127,7 @@ class Checks:
             raise ApiError("HealthCheckInUse", f"The health check is a child of {', '.join(sorted(parents))}.")
         del self.all[check["Id"]]
         self._deleted[check["CallerReference"]] = now
+        self.version += 1
         return {}
 
     def list(self, params: Shape) -> Shape:

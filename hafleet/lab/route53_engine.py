@@ -7,8 +7,7 @@ client in front that is used like boto3's; ``route53_http`` serves it as the API
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from hafleet.lab import route53_model
 from hafleet.lab.route53_checks import Checks
@@ -67,17 +66,24 @@ class Engine:
                 self.refusals[error.code] += 1
                 raise
 
-    def zones(self) -> tuple[Shape, ...]:
-        """Every zone as name servers see it now: ``HostedZone``, ``VPCs`` and the ``ResourceRecordSets`` that are INSYNC."""
-        now = self._clock()
+    def version(self) -> int:
+        """Another number whenever ``zones`` or ``checks`` would answer otherwise."""
         with self._lock:
-            return tuple(_seen(zone, zone.in_force(now)) for zone in self._zones.all.values())
+            self._zones.advance(self._clock())
+            return self._zones.version + self._checks.version
 
-    def zone(self, identifier: str) -> Shape:
-        """One zone as its API shows it, PENDING changes included, in the form of ``zones``."""
+    def zones(self) -> tuple[Shape, ...]:
+        """Every zone as name servers see it now: ``HostedZone`` and the ``ResourceRecordSets`` that are INSYNC."""
         with self._lock:
-            zone = self._zones.find(identifier)
-            return _seen(zone, {key: zone.records[key] for _, key in zone.sorted_keys()})
+            self._zones.advance(self._clock())
+            return tuple(_seen(zone, zone.served[0][1].values()) for zone in self._zones.all.values())
+
+    def dump(self) -> tuple[Shape, ...]:
+        """Every zone as the API shows it, PENDING changes included, in the form of ``zones``."""
+        with self._lock:
+            return tuple(
+                _seen(zone, [zone.records[key] for _, key in zone.sorted_keys()]) for zone in self._zones.all.values()
+            )
 
     def checks(self) -> tuple[Shape, ...]:
         """Every HealthCheck, in botocore's shape."""
@@ -167,9 +173,9 @@ class Engine:
             self._checks.find(identifier)
 
 
-def _seen(zone: Zone, records: Mapping[Any, Shape]) -> Shape:
+def _seen(zone: Zone, records: Iterable[Shape]) -> Shape:
     return {
         "HostedZone": zone.shape(),
         "VPCs": copied(zone.vpcs),
-        "ResourceRecordSets": [copied(record) for record in records.values()],
+        "ResourceRecordSets": [copied(record) for record in records],
     }

@@ -111,5 +111,5 @@ def _bucket(name: str, value: Any) -> Bucket:
     try:
         burst, rate = value
         return Bucket(float(burst), float(rate))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is a bucket: [burst, rate], not {value!r}") from error

@@ -36,11 +36,12 @@ class Zone:
             self._order = (self.records, sorted(((reversed_labels(k[0]), *k[1:]), k) for k in self.records))
         return self._order[1]
 
-    def in_force(self, now: float) -> Records:
-        """The record sets that name servers answer by: those of the last change that is INSYNC."""
+    def advance(self, now: float) -> int:
+        """Forget what no name server answers by any more; returns how many changes came into force."""
+        before = len(self.served)
         while len(self.served) > 1 and self.served[1][0] <= now:
             self.served.popleft()
-        return self.served[0][1]
+        return before - len(self.served)
 
     def shape(self) -> Shape:
         """The zone as the API shows it."""
@@ -64,6 +65,7 @@ class Zones:
         self._changes: OrderedDict[str, tuple[float, float]] = OrderedDict()  # id -> (submitted, INSYNC from)
         self._made = 0
         self.all: dict[str, Zone] = {}
+        self.version = 0  # another number whenever what name servers answer by has changed
 
     def find(self, identifier: str) -> Zone:
         """The zone of this id. Raises ApiError: NoSuchHostedZone."""
@@ -71,6 +73,10 @@ class Zones:
             return self.all[bare(identifier)]
         except KeyError:
             raise ApiError("NoSuchHostedZone", f"No hosted zone found with ID: {bare(identifier)}", 404) from None
+
+    def advance(self, now: float) -> None:
+        """Let name servers answer by what is INSYNC now."""
+        self.version += sum(zone.advance(now) for zone in self.all.values())
 
     def create(self, now: float, params: Shape) -> Shape:
         """CreateHostedZone."""
@@ -92,6 +98,7 @@ class Zones:
         zone.records = {(name, kind, ""): record for kind, record in _apex(name).items()}
         zone.served.append((now, zone.records))
         self.all[zone.id] = zone
+        self.version += 1
         made = {
             "HostedZone": zone.shape(),
             "ChangeInfo": self._note(now, ""),
@@ -115,6 +122,7 @@ class Zones:
                 "The specified hosted zone contains non-required resource record sets and so cannot be deleted.",
             )
         del self.all[zone.id]
+        self.version += 1
         return {"ChangeInfo": self._note(now, "")}
 
     def comment(self, params: Shape) -> Shape:
@@ -191,7 +199,7 @@ class Zones:
         zone.records = applied(rules, zone.records, batch["Changes"])
         zone.busy_until = now + self._limits.processing
         zone.served.append((now + self._limits.insync, zone.records))
-        zone.in_force(now)  # forgets what no server answers by any more
+        self.version += zone.advance(now)
         return {"ChangeInfo": self._note(now, batch.get("Comment") or "")}
 
     def get_change(self, now: float, params: Shape) -> Shape:
