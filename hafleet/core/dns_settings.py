@@ -7,6 +7,17 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from hafleet.core.texts import AlarmName, CheckUri, Domain, GroupLabel, HostName, Location, Region, SearchText, ZoneId
 from hafleet.core.values import Flag, Model, Number, Port, Span, Whole, parse_whole
 
+CheckerRegion = Literal[  # botocore's HealthCheckRegion
+    "us-east-1",
+    "us-west-1",
+    "us-west-2",
+    "eu-west-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-northeast-1",
+    "sa-east-1",
+]
+
 
 class DnsEndpoint(Model):
     """Route 53 probes the node itself: HAProxy's health listener, unless told otherwise."""
@@ -25,7 +36,7 @@ class DnsEndpoint(Model):
     """Seconds between two probes of one checker; 10 costs extra."""
     threshold: Whole = Field(default=3, ge=1, le=10)
     """Probes in a row that change a checker's mind."""
-    regions: tuple[Region, ...] = ()
+    regions: tuple[CheckerRegion, ...] = ()
     """Regions of the checkers, three at least. Empty: all of them."""
     sni: Flag = True
     """Send the host name in the TLS handshake."""
@@ -69,7 +80,7 @@ class DnsHealth(Model):
 
 
 class DnsBranch(Model):
-    """Alias records below another alias: exactly one of the three kinds."""
+    """Alias records below another alias: one of the three kinds. A target is a leaf group's name, or another such section."""
 
     latency: dict[Region, "DnsTarget"] | None = None
     """Region to what is answered there."""
@@ -96,7 +107,7 @@ class DnsTree(DnsBranch):
 class Bucket(Model):
     """A token bucket of Route 53."""
 
-    burst: Number = Field(gt=0)
+    burst: Number = Field(ge=1)
     """Tokens it holds."""
     rate: Number = Field(gt=0)
     """Tokens that come back per second."""

@@ -90,7 +90,9 @@ NodeId = Annotated[str, Shape(r"[A-Za-z0-9][A-Za-z0-9-]*", "a node's id", "use l
 Place = Annotated[
     str, Shape(r"[a-z0-9-]*", "a region or zone", "write it as AWS does, such as eu-west-1 or eu-west-1a", 64)
 ]
-Region = Annotated[str, Shape(r"[a-z0-9-]+", "a region", "write it as AWS does, such as eu-west-1", 64)]
+Region = Annotated[
+    str, Shape(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}", "a region", "write it as AWS does, such as eu-west-1", 64)
+]
 FilePath = Annotated[str, Shape(_PATH, "a path", _PATH_FIX)]
 SocketPath = Annotated[str, Shape(_PATH, "a socket's path", _PATH_FIX, 97)]  # HAProxy's own limit
 Program = Annotated[str, Shape(rf"{_PATH}|[A-Za-z0-9._+-]+", "a program", "write its name or its absolute path")]

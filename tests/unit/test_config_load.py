@@ -76,7 +76,6 @@ def test_every_section_parses_and_what_has_no_effect_yet_says_so(tmp_path: Path)
     later = "is read but not acted on yet; keep it for a later version, or remove it"
     assert warned == [
         f"7: warning: {nothing}",
-        f"23: warning: `dns` {later}",
         f"31: warning: `signals` {later}",
         f"32: warning: `lifecycle` {later}",
         f"33: warning: `events` {later}",

@@ -13,7 +13,7 @@ REQUIRED = {
     "peers": {"tls": {"cert": "/c", "ca": "/a"}},
     "dns": {
         "name": "lb.example.com",
-        "tree": {"failover": ["a", {"latency": {"r": "b"}}]},
+        "tree": {"failover": ["a", {"latency": {"eu-west-1": "b"}}]},
         "health": {"endpoint": {}, "alarm": {"name": "a"}, "calculated": {"children": ["endpoint"]}},
     },
     "signals": {},
@@ -116,7 +116,7 @@ def test_every_default() -> None:
             "tree": {
                 "latency": None,
                 "geolocation": None,
-                "failover": ["a", {**BRANCH, "latency": {"r": "b"}}],
+                "failover": ["a", {**BRANCH, "latency": {"eu-west-1": "b"}}],
                 "shards": 1,
             },
             "health": {

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from hafleet.core.checks import backends, listeners, rest, routes
+from hafleet.core.checks import backends, dns, dns_health, dns_tree, listeners, rest, routes
 from hafleet.core.checks.finding import Finding
 from hafleet.core.settings import Settings
 
 __all__ = ["Finding", "check"]
 
-RULES = (*listeners.RULES, *routes.RULES, *backends.RULES, *rest.RULES)
+DNS = (*dns.RULES, *dns_tree.RULES, *dns_health.RULES)
+RULES = (*listeners.RULES, *routes.RULES, *backends.RULES, *DNS, *rest.RULES)
 
 
 def check(settings: Settings) -> tuple[Finding, ...]:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from hafleet.core.checks.finding import Finding, Path
-from hafleet.core.dns_settings import Dns
 from hafleet.core.settings import Settings
 
-LATER = ("dns", "signals", "lifecycle", "events")  # read and checked, not acted on yet
+LATER = ("signals", "lifecycle", "events")  # read and checked, not acted on yet
 
 
 def node(settings: Settings) -> Iterator[Finding]:
@@ -38,32 +37,6 @@ def lifecycle(settings: Settings) -> Iterator[Finding]:
         yield Finding((*here, "quiet"), what, "make it the shorter of the two", also=((*here, "max"),))
 
 
-def dns(settings: Settings) -> Iterator[Finding]:
-    """The record lies in one zone, has at most one kind of health check, and one kind of alias above it."""
-    if settings.dns is not None:
-        yield from _zone(settings.dns)
-        for section, kinds in (
-            ("health", ("endpoint", "alarm", "calculated")),
-            ("tree", ("latency", "failover", "geolocation")),
-        ):
-            chosen = [kind for kind in kinds if getattr(getattr(settings.dns, section), kind) is not None]
-            if len(chosen) > 1:
-                what = f"dns.{section} has {' and '.join(chosen)}"
-                yield Finding(("dns", section), what, f"write at most one of {', '.join(kinds)}")
-
-
-def _zone(record: Dns) -> Iterator[Finding]:
-    also: tuple[Path, ...] = (("dns", "zone"), ("dns", "zone_id"))
-    if record.zone is None and record.zone_id is None:
-        yield Finding(("dns",), "dns names no hosted zone", "add zone, or zone_id", also=also)
-    elif record.zone is not None and record.zone_id is not None:
-        yield Finding(("dns", "zone_id"), "dns names its hosted zone twice", "keep zone, or zone_id", also=also)
-    zone = record.zone
-    if zone is not None and record.name != zone and not record.name.endswith(f".{zone}"):
-        what = f"the record {record.name!r} is not inside the zone {zone!r}"
-        yield Finding(("dns", "name"), what, f"write a name that ends with .{zone}", also=also)
-
-
 def later(settings: Settings) -> Iterator[Finding]:
     """Sections that have no effect yet say so."""
     for section in LATER:
@@ -72,4 +45,4 @@ def later(settings: Settings) -> Iterator[Finding]:
             yield Finding((section,), what, "keep it for a later version, or remove it", fatal=False)
 
 
-RULES = (node, passes, lifecycle, dns, later)
+RULES = (node, passes, lifecycle, later)
