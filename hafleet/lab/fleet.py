@@ -188,7 +188,8 @@ class Lab:
             groups.setdefault(machine.group or "(none)", []).append(
                 f"{machine.id} {machine.address} {machine.lifecycle}"
             )
-        return {"aws": self.cloud.environment, "groups": groups, "nodes": [node.status() for node in self.nodes]}
+        nodes = [node.status() for node in self.nodes]
+        return {"aws": self.cloud.environment, "dns": self.cloud.dns, "groups": groups, "nodes": nodes}
 
     def wait_until(self, predicate: Callable[[], bool], timeout: float, what: str) -> float:
         """As ``processes.wait_until``, but fails at once when the follower has stopped."""

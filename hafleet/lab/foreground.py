@@ -84,6 +84,7 @@ The lab is up. Its nodes, and their folders:
 {nodes}
 Any AWS tool reaches the local AWS with
 {exports}
+Route 53's name server is {lab.cloud.dns} (dig @HOST -p PORT NAME),
 and `hafleet plan`, `observe`, `doctor` ... work as on the first node with
   export AWS_EC2_METADATA_SERVICE_ENDPOINT={node.imds.url}
   export AWS_ACCESS_KEY_ID={NODES}
