@@ -14,7 +14,10 @@ from types import FrameType
 from typing import Protocol
 
 from hafleet.core import report as core_report
+from hafleet.core import situation
 from hafleet.core.cfgtext import parse
+from hafleet.core.dns.model import Situation
+from hafleet.core.dns.report import DnsReport
 from hafleet.core.model import Unknown
 from hafleet.core.report import Report
 from hafleet.core.settings import Settings
@@ -26,6 +29,11 @@ _TRY_AGAIN = "?"  # the digest of no file
 _BACKOFF_MOST = 60.0  # seconds added to the interval at most while AWS does not answer
 
 
+def no_dns(_situation: Situation | None) -> DnsReport | None:
+    """For a node that is not registered anywhere."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """The agent's parts for one set of settings."""
@@ -35,6 +43,7 @@ class Assembly:
     reconciler: Reconciler
     history: History
     watch_paths: tuple[Path, ...]
+    announce: Callable[[Situation | None], DnsReport | None] = no_dns  # tells the DNS side, and what that reported last
 
 
 class Workshop(Protocol):
@@ -168,9 +177,9 @@ class Agent:
         faults = keep_history(assembly.history, plan, outcome)
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
         faults += tuple(f for f in (self._refused and self._refused[1], self._unwatched) if f is not None)
-        return make_report(
-            assembly.settings, plan, outcome, Circumstances(wake, self._clock.monotonic() - started, faults)
-        )
+        dns = assembly.announce(situation.situation(world, plan.decision))
+        around = Circumstances(wake, self._clock.monotonic() - started, faults, dns)
+        return make_report(assembly.settings, plan, outcome, around)
 
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
         """Wait for the timer or a reason; let a burst of reasons settle; feed the watchdog meanwhile."""
@@ -206,6 +215,7 @@ class Circumstances:
     wake: tuple[str, ...]
     duration: float
     faults: tuple[HafleetError, ...] = ()
+    dns: DnsReport | None = None
 
 
 def keep_history(history: History, plan: Plan, outcome: Outcome) -> tuple[HafleetError, ...]:
@@ -242,4 +252,5 @@ def make_report(settings: Settings, plan: Plan, outcome: Outcome, around: Circum
         phase=memory.phase,
         leaving=tuple(claim.reason for _, claim in sorted(memory.leaving.items())),
         red_since=memory.red_since,
+        dns=around.dns,
     )

@@ -1,9 +1,13 @@
 """The composition root: from a settings file to the parts of a pass. Knows both sides of every port."""
 
 import hashlib
+import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hafleet import config
 from hafleet.adapters.asg import AsgMembership
@@ -17,11 +21,16 @@ from hafleet.adapters.store import FileStore
 from hafleet.adapters.templates import JinjaRenderer
 from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Assembly
+from hafleet.announcer import Announcer
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
 from hafleet.core.used_files import used_files
+from hafleet.errors import HafleetError
 from hafleet.ports import NodeMetadata
 from hafleet.reconcile import Plan, Ports, Reconciler
+
+if TYPE_CHECKING:
+    from hafleet.registration import DnsPorts, Registrar
 
 OnCall = Callable[[str, float, str], None]
 
@@ -41,6 +50,7 @@ class Parts:
     proxy: HaproxyProxy
     history: History
     locks: NodeLocks
+    account: Account
 
     @property
     def settings(self) -> Settings:
@@ -50,6 +60,34 @@ class Parts:
     def reconciler(self) -> Reconciler:
         """The pass over these parts."""
         return Reconciler(self.settings, self.ports)
+
+    def dns_ports(self) -> "DnsPorts":
+        """What the DNS side talks to. Imported here: a node without a dns section does not carry Route 53's tables in memory.
+
+        Raises:
+            HafleetError: the settings have no dns section.
+        """
+        from hafleet.adapters.asg.instances import Ec2Instances
+        from hafleet.adapters.dns_store import FileDnsStore
+        from hafleet.adapters.route53 import Route53Dns
+        from hafleet.registration import DnsPorts
+
+        if self.settings.dns is None:
+            raise HafleetError(
+                "the settings have no dns section", where=str(self.loaded.path), fix="add one: see docs/dns.md"
+            )
+        clock = self.ports.clock
+        dns = Route53Dns(self.settings.dns, self.account.route53, clock)
+        store = FileDnsStore(Path(self.settings.state_dir))
+        return DnsPorts(dns, Ec2Instances(self.account), store, clock, partial(secrets.token_hex, 4), random.Random())
+
+    def registrar(self) -> "Registrar | None":
+        """This node's hand in Route 53; None where the settings have no dns section."""
+        if self.settings.dns is None:
+            return None
+        from hafleet.registration import Registrar
+
+        return Registrar(self.settings, self.dns_ports())
 
     def plan(self) -> Plan:
         """What a pass would do now; applies nothing. Waits for a pass that runs: the two would see each other half-done.
@@ -85,22 +123,24 @@ def build(path: Path, on_call: OnCall = _ignore) -> Parts:
     settings = loaded.settings
     static = settings.node.static if settings.node.source == "static" else None
     host: NodeMetadata = StaticMetadata(static) if static else ImdsMetadata()
-    membership = AsgMembership(Account(settings.aws, on_call, region=lambda: host.identity().region))
+    account = Account(settings.aws, on_call, region=lambda: host.identity().region)
+    membership = AsgMembership(account)
     metadata = host if static else NodeIdentity(host, membership)
     state = Path(settings.state_dir)
     clock = SystemClock()
     renderer = JinjaRenderer(settings, source=str(path), digest=loaded.digest)
     proxy = HaproxyProxy(settings.haproxy, clock)
     ports = Ports(membership, metadata, renderer, proxy, FileStore(state), clock)
-    return Parts(loaded, ports, renderer, membership, proxy, History(state), NodeLocks(state))
+    return Parts(loaded, ports, renderer, membership, proxy, History(state), NodeLocks(state), account)
 
 
 class AgentWorkshop:
     """Implements ``agent.Workshop`` for one settings file."""
 
-    def __init__(self, path: Path, wakeups: Wakeups, on_call: OnCall) -> None:
+    def __init__(self, path: Path, wakeups: Wakeups, announcer: Announcer, on_call: OnCall) -> None:
         self._path = path
         self._wakeups = wakeups
+        self._announcer = announcer
         self._on_call = on_call
 
     def digest(self) -> str:
@@ -119,6 +159,7 @@ class AgentWorkshop:
             reconciler=parts.reconciler(),
             history=parts.history,
             watch_paths=watch_paths(self._path, parts),
+            announce=partial(self._announcer.announce, parts.registrar()),
         )
 
     def watch(self, paths: tuple[Path, ...]) -> FileWatch:

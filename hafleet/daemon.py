@@ -11,6 +11,7 @@ from hafleet.adapters.lock import NodeLocks
 from hafleet.adapters.systemd import Notifier
 from hafleet.adapters.wakeup import Wakeups
 from hafleet.agent import Agent
+from hafleet.announcer import Announcer
 from hafleet.publish import Publisher, status_path
 from hafleet.web.metrics import Metrics
 
@@ -31,12 +32,16 @@ def run(path: Path) -> None:
     metrics = Metrics()
     clock = SystemClock()
     wakeups = Wakeups(clock)
-    workshop = compose.AgentWorkshop(path, wakeups, metrics.called)
+    announcer = Announcer(clock)
+    workshop = compose.AgentWorkshop(path, wakeups, announcer, metrics.called)
     publish = Publisher(metrics, status_path(settings.state_dir), log)
     agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
     locks = NodeLocks(Path(settings.state_dir))
     with locks.agent():
         metrics.listen(settings.status.listen)
         log.info("agent starts", settings=str(path), fleet=settings.fleet, pid=os.getpid())
-        agent.run(locks)
+        try:
+            agent.run(locks)
+        finally:
+            announcer.stop()
     log.info("agent stops; HAProxy keeps serving")

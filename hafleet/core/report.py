@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from hafleet.core.dns.report import DnsReport
 from hafleet.core.model import Held, Member, Memory, Peer, Phase, RunningServer, Unknown, Version, Worker, World
 
 
@@ -79,6 +80,7 @@ class Report:
     phase: Phase | None = None  # None: the pass broke off before it knew
     leaving: tuple[str, ...] = ()  # why this node leaves: reasons of its claims
     red_since: float = 0.0  # wall clock; 0 while the health endpoint is not red
+    dns: DnsReport | None = None  # the last of the DNS side, which runs beside the passes; None without a dns section
 
 
 def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | Unknown) -> tuple[BackendReport, ...]:
