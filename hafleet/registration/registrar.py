@@ -104,7 +104,7 @@ class Registrar:
     def _pass(self, situation: Situation) -> Steps:
         self._carrier.load(situation.node.id)
         if situation.leaving and not self._times.left_at:
-            self._times.left_at = situation.at
+            self._times.left_at, self._times.look_at = situation.at, self._ports.clock.monotonic()
         elif not situation.leaving:
             self._times.left_at = 0.0
         if self._idle(situation):
@@ -168,11 +168,13 @@ class Registrar:
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def _idle(self, situation: Situation) -> bool:
-        """True for a node that has nothing in Route 53 and nothing to do there yet."""
-        memory = self._carrier.memory
-        if not self._carrier.blind or situation.serves or situation.leaving:
+        """True for a node that has nothing in Route 53, and nothing to do there: not yet, or not any more."""
+        memory, carrier = self._carrier.memory, self._carrier
+        if memory.checks or memory.old_checks or memory.change:
             return False
-        return not (memory.checks or memory.old_checks or memory.change or memory.changed_at)
+        if situation.leaving:
+            return not carrier.blind and not carrier.seen.own(situation.node.id) and not _leads(situation)
+        return carrier.blind and not situation.serves and not memory.changed_at
 
     def _look(self, situation: Situation, want: Want) -> Walk:
         """Look, if it is time: at the tree, at the own record, or at its health check."""
@@ -187,7 +189,7 @@ class Registrar:
         seen = self._carrier.seen
         leaves = [leaf for type_ in want.layout.types if (leaf := seen.leaf(want, type_))]
         calls = 1
-        if self._carrier.blind or want.leads or times.tree or len(leaves) < len(want.layout.types):
+        if self._carrier.blind or want.leads or want.leaving or times.tree or len(leaves) < len(want.layout.types):
             yield from self._carrier.look(self._dns.name)
             calls = max(1, ceil(len(self._carrier.seen.records) / _PAGE))
             self._after_tree(want)
@@ -285,6 +287,12 @@ def exhaust(walk: Generator[str, None, T]) -> T:
         except StopIteration as end:
             found: T = end.value
             return found
+
+
+def _leads(situation: Situation) -> bool:
+    """True for the node in service with the lowest id of its group."""
+    group = situation.group
+    return isinstance(group, Group) and situation.node.id == min((i.id for i in group.instances if i.serves), default="")
 
 
 def _text(blocked: Blocked) -> str:

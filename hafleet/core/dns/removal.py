@@ -33,12 +33,18 @@ class _Scene:
     leaves: dict[Key, Record]  # that go
     aliases: dict[Key, Record] = field(default_factory=dict)  # that go with the last leaf below them
 
+    def counts(self, record: Record) -> bool:
+        """True for what this fleet wrote. Nodes without an EC2 id take whatever has a health check for one of theirs."""
+        if record.alias is not None or is_leaf(record):
+            return ours(record)
+        return ours(record) and bool(record.check) and not all(is_leaf(leaf) for leaf in self.leaves.values())
+
     def goes(self, record: Record) -> bool:
         return record.key in self.leaves or record.key in self.aliases
 
     def staying(self, name: str) -> list[Record]:
         """What stays at a name and answers: leaves, and aliases that lead to a leaf that stays."""
-        found = [r for r in self.records if r.name == name and ours(r) and not self.goes(r)]
+        found = [r for r in self.records if r.name == name and self.counts(r) and not self.goes(r)]
         return [r for r in found if r.alias is None or self.staying(r.alias.target)]
 
     def alias_to(self, name: str) -> Record | None:
