@@ -43,6 +43,7 @@ class Identity:
         return {
             "meta-data/instance-id": self.instance_id,
             "meta-data/local-ipv4": self.address,
+            "meta-data/public-ipv4": self.address,  # 127.0.0.0/8 is the lab's own internet
             "meta-data/mac": "02:00:00:00:00:01",
             "meta-data/placement/availability-zone": self.zone,
             "meta-data/placement/region": self.region,

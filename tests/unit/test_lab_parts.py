@@ -68,12 +68,20 @@ class TestImds:
             for path in (
                 "instance-id",
                 "local-ipv4",
+                "public-ipv4",
                 "placement/availability-zone",
                 "placement/region",
                 "tags/instance/team",
             )
         }
-        assert [text for _, text in found.values()] == ["i-1", "127.9.0.4", "eu-west-1a", "eu-west-1", "web"]
+        assert [text for _, text in found.values()] == [
+            "i-1",
+            "127.9.0.4",
+            "127.9.0.4",
+            "eu-west-1a",
+            "eu-west-1",
+            "web",
+        ]
         assert self.ask(imds, "meta-data/tags/instance/", token=token) == (200, "aws:autoscaling:groupName\nteam")
         assert self.ask(imds, "meta-data/autoscaling/target-lifecycle-state", token=token)[0] == 404
 
