@@ -1,7 +1,7 @@
 """A node that leaves, on real HAProxy: its health endpoint turns red and back without a reload, and traffic never notices."""
 
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -31,12 +31,10 @@ def begin(stage: Stage, haproxy: Haproxy) -> Node:
 
 def health(node: Node) -> int:
     """What a health check of DNS is answered."""
-    connection = HTTPConnection(node.address, HEALTH, timeout=5)
-    try:
+    with closing(HTTPConnection(node.address, HEALTH, timeout=5)) as connection:
         connection.request("GET", "/hafleet-health")
-        return connection.getresponse().status
-    finally:
-        connection.close()
+        with connection.getresponse() as answer:
+            return answer.status
 
 
 def claim(node: Node, *, leaves: bool) -> None:
