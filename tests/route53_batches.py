@@ -122,6 +122,14 @@ REFUSED = (
     Refused("no ipv6 address", create(simple(NAME, "1.2.3.4", Type="AAAA")), "Value is not a valid IPv6 address"),
     Refused("a value twice", create(simple(NAME, "1.2.3.4", "1.2.3.4")), "Duplicate Resource Record: '1.2.3.4'"),
     Refused("a text without quotes", create(simple(NAME, "plain", Type="TXT")), "enclosed in quotation marks"),
+    Refused("an empty target", create(simple(NAME, ".", Type="CNAME")), "Domain label is empty"),
+    Refused(
+        "two canonical names", create(simple(NAME, "a.test", "b.test", Type="CNAME")), "may only have 1 value, found 2"
+    ),
+    Refused("a mail server without preference", create(simple(NAME, "mail.test", Type="MX")), "MXRRDATA"),
+    Refused("a service without fields", create(simple(NAME, "1 2 x.test", Type="SRV")), "SRVRRDATA"),
+    Refused("a label of 64", create(simple(f"{'x' * 64}.{ZONE}", "1.2.3.4")), "more than 63 characters"),
+    Refused("an empty label", create(simple(f"a..{ZONE}", "1.2.3.4")), "a label of no or more than 63 characters"),
     Refused("no ttl", create(without(_A, "TTL")), "all of [TTL, and ResourceRecords]", code="InvalidInput"),
     Refused("no values", create(without(_A, "ResourceRecords")), "but found none", code="InvalidInput"),
     Refused("alias with values", create({**_A, **alias(NAME, NAME)}), "but found more than one", code="InvalidInput"),
@@ -180,6 +188,21 @@ REFUSED = (
         "multivalue with two values",
         create({**simple(NAME, "1.2.3.4", "1.2.3.5"), "SetIdentifier": "m", "MultiValueAnswer": True}),
         "exactly one value",
+        code="InvalidInput",
+    ),
+    Refused(
+        "multivalue that is false", create(policy("m", MultiValueAnswer=False)), "true or absent", code="InvalidInput"
+    ),
+    Refused(
+        "multivalue canonical name",
+        create({**simple(NAME, "a.test", Type="CNAME"), "SetIdentifier": "m", "MultiValueAnswer": True}),
+        "MultiValueAnswer cannot be used with type CNAME",
+        code="InvalidInput",
+    ),
+    Refused(
+        "alias of name servers",
+        create(alias(NAME, ZONE, Type="NS")),
+        "cannot be used with type NS",
         code="InvalidInput",
     ),
     Refused(

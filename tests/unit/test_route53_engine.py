@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, OperationNotPageableError, ParamValidationError
 
+from hafleet.lab import route53_zones
 from hafleet.lab.route53_client import EngineClient
 from hafleet.lab.route53_engine import ApiError, Engine
 from tests.route53_batches import NAME, REFUSED, ZONE, Refused, alias, create, delete, policy, simple, upsert, weighted
@@ -226,6 +227,35 @@ class TestZones:
             "PublicZoneVPCAssociation"
         )
 
+    def test_a_zone_that_cannot_be_is_refused(self, stage: Stage) -> None:
+        make = stage.client.create_hosted_zone
+        assert refusal(lambda: make(Name="a..test", CallerReference="1"))[0] == "InvalidDomainName"
+        private = {"PrivateZone": True}
+        assert refusal(lambda: make(Name="p.test", CallerReference="2", HostedZoneConfig=private))[0] == "InvalidInput"
+        assert refusal(lambda: stage.client.list_hosted_zones_by_name(HostedZoneId=stage.zone))[0] == "InvalidInput"
+
+    def test_what_belongs_to_a_private_zone(self, stage: Stage) -> None:
+        first, second = ({"VPCRegion": "eu-west-1", "VPCId": f"vpc-{number}"} for number in (1, 2))
+        zone = stage.client.create_hosted_zone(Name="p.test", CallerReference="p", VPC=first)["HostedZone"]["Id"]
+        for _ in range(2):
+            stage.client.associate_vpc_with_hosted_zone(HostedZoneId=zone, VPC=second)
+        assert stage.client.get_hosted_zone(Id=zone)["VPCs"] == [first, second]
+        limit = {"Type": "MAX_VPCS_ASSOCIATED_BY_ZONE"}
+        assert stage.client.get_hosted_zone_limit(HostedZoneId=zone, **limit)["Count"] == 2
+        assert refusal(lambda: stage.client.get_hosted_zone_limit(HostedZoneId=stage.zone, **limit))[0] == (
+            "HostedZoneNotPrivate"
+        )
+        stage.client.update_hosted_zone_comment(Id=zone, Comment="inner")
+        assert stage.client.get_hosted_zone(Id=zone)["HostedZone"]["Config"] == {
+            "PrivateZone": True,
+            "Comment": "inner",
+        }
+        assert stage.client.get_dnssec(HostedZoneId=zone)["Status"]["ServeSignature"] == "NOT_SIGNING"
+
+    def test_a_dump_shows_what_is_pending_too(self, stage: Stage) -> None:
+        stage.change(create(weighted("i-a")))
+        assert [len(view[0]["ResourceRecordSets"]) for view in (stage.engine.zones(), stage.engine.dump())] == [2, 3]
+
     def test_a_zone_goes_when_it_is_empty(self, stage: Stage) -> None:
         stage.change(create(weighted("i-a")))
         assert refusal(lambda: stage.client.delete_hosted_zone(Id=stage.zone))[0] == "HostedZoneNotEmpty"
@@ -254,6 +284,19 @@ class TestInsync:
         assert stage.client.get_change(Id=change.rpartition("/")[2])["ChangeInfo"]["Status"] == "INSYNC"
         assert [s["SetIdentifier"] for s in served(stage)] == ["i-a"]
         assert stage.engine.version() > version
+
+    def test_changes_of_long_ago_are_forgotten(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(route53_zones, "REMEMBERED", 2)
+        first = stage.change(create(weighted("i-a")))
+        swap = delete(weighted("i-a")) + create(weighted("i-a"))
+        _, last = stage.change(swap), stage.change(swap)
+        assert refusal(lambda: stage.client.get_change(Id=first))[0] == "NoSuchChange"
+        assert stage.client.get_change(Id=last)["ChangeInfo"]["Id"] == last
+
+    def test_the_comment_of_a_batch_comes_back(self, stage: Stage) -> None:
+        batch = {"Changes": create(weighted("i-a")), "Comment": "why"}
+        made = stage.client.change_resource_record_sets(HostedZoneId=stage.zone, ChangeBatch=batch)
+        assert made["ChangeInfo"]["Comment"] == "why"
 
     def test_an_unknown_change_is_told(self, stage: Stage) -> None:
         code, _, status = refusal(lambda: stage.client.get_change(Id="C1"))
@@ -466,6 +509,16 @@ class TestChecks:
         stage.client.delete_health_check(HealthCheckId=parent["Id"])
         stage.client.delete_health_check(HealthCheckId=child["Id"])
         assert stage.engine.checks() == ()
+
+    def test_a_calculated_check_has_no_status_of_its_own_and_its_children_can_be_reset(self, stage: Stage) -> None:
+        child = stage.check()["Id"]
+        config = {"Type": "CALCULATED", "HealthThreshold": 1, "ChildHealthChecks": [child]}
+        made = stage.client.create_health_check(CallerReference="p", HealthCheckConfig=config)["HealthCheck"]
+        call = {"HealthCheckId": made["Id"]}
+        assert refusal(lambda: stage.client.get_health_check_status(**call))[0] == "InvalidInput"
+        after = stage.client.update_health_check(**call, ResetElements=["ChildHealthChecks"])["HealthCheck"]
+        assert after["HealthCheckConfig"]["ChildHealthChecks"] == []
+        stage.client.delete_health_check(HealthCheckId=child)
 
     def test_an_alarm_check_copies_the_alarm_that_must_exist(self, stage: Stage) -> None:
         def make(reference: str) -> dict[str, Any]:
