@@ -7,25 +7,30 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from hafleet.core.dns.model import Batch, Change, Check, CheckConfig, Record
+from hafleet.core.dns.model import Batch, Change, Record
 from hafleet.core.dns.report import DnsReport
-from hafleet.core.model import Group
-from hafleet.errors import ChangeRefused
 from hafleet.lab.route53_engine import Limits
 from hafleet.ports import Dns
 from tests.fakes.dns import NAME, Actor, MemoryStore, Stage, dns_settings, edge, iid
 
-RUNS = 10_000 if os.environ.get("HAFLEET_DEEP") else 1_000
+RUNS = 10_000 if os.environ.get("HAFLEET_DEEP") else 2_000
 PART = 250  # runs of one test
 LEADER, WRITER, OTHER, DEAD, SPARE = 1, 2, 3, 8, 9
 OLD, NEW = 10, 50  # weights of the writer's old and new settings
 FOREIGN: tuple[dict[str, Any], ...] = (
-    {"Name": NAME, "Type": "A", "SetIdentifier": "theirs", "Weight": 1, "TTL": 30, "ResourceRecords": [{"Value": "127.9.9.9"}]},
+    {
+        "Name": NAME,
+        "Type": "A",
+        "SetIdentifier": "theirs",
+        "Weight": 1,
+        "TTL": 30,
+        "ResourceRecords": [{"Value": "127.9.9.9"}],
+    },
     {"Name": NAME, "Type": "TXT", "TTL": 60, "ResourceRecords": [{"Value": '"theirs"'}]},
     {"Name": f"other.{NAME}", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "127.9.9.8"}]},
 )
@@ -112,24 +117,22 @@ class Run:
         self.stage = Stage(limits=Limits(throttling=False, processing=0.0))
         self.stage.clock.at += 7.0
         self.port = port
+        self.shards = 2 if seed % 3 == 0 else 1
         for record in FOREIGN:
             self.stage.write(**record)
         self.stage.ec2.known = {iid(n): "running" for n in (LEADER, WRITER, OTHER)} | {iid(DEAD): "terminated"}
         for number in [DEAD, *(n for n in (LEADER, WRITER, OTHER) if self.chance.random() < 0.7)]:
-            self._registered(number)
+            shard = self.chance.randrange(2) if self.shards > 1 else None
+            self.stage.register(number, dns_settings(weight=OLD if number == WRITER else 100), shard)
         self.foreign = self._foreign()
         self.group = edge([LEADER, WRITER, OTHER])
         self.runners = {n: Runner(self._actor(n, NEW if n == WRITER else 100)) for n in (LEADER, OTHER)}
         self.stalled: Runner | None = Runner(self._actor(WRITER, OLD))
         self.had = bool(self._leaves())
-
-    def _registered(self, number: int) -> None:
-        """A node that registered long ago."""
-        actor = self.stage.registrar(number, dns_settings(weight=OLD if number == WRITER else 100))
-        actor.settled()
+        self.changes = 0
 
     def _actor(self, number: int, weight: int) -> Actor:
-        settings = dns_settings(weight=weight, reap={"interval": 20, "confirm": 10})
+        settings = dns_settings(weight=weight, reap={"interval": 20, "confirm": 10}, tree={"shards": self.shards})
         actor = self.stage.registrar(number, settings, self.port(self.stage, self.stage.dns(settings)))
         actor.group = self.group
         return actor
@@ -137,16 +140,26 @@ class Run:
     # --- invariants ---------------------------------------------------------------------------------------------------
 
     def _foreign(self) -> dict[tuple[str, str, str], Record]:
-        return {key: r for key, r in self.stage.records().items() if not key[2].startswith("i-")}
+        return {key: r for key, r in self.stage.records().items() if not key[2].startswith(("i-", "shard-"))}
 
     def _leaves(self) -> dict[str, Record]:
         return {set_id: r for set_id, r in self.stage.leaves().items() if set_id.startswith("i-")}
 
     def holds(self) -> None:
-        """The invariants, after a call."""
+        """The invariants, after a call that may have changed something."""
+        changes = self.stage.engine.calls["ChangeResourceRecordSets"]
+        if changes == self.changes:
+            return
+        self.changes = changes
         leaves = self._leaves()
         if self.had and not leaves:
             raise Violation("the name is empty")
+        targets = {record.name for record in leaves.values()}
+        roads = [alias for alias in self.stage.aliases().values() if alias.alias]
+        if self.had and self.shards > 1 and not roads:
+            raise Violation("the name is empty: no alias leads to a shard")
+        if any(alias.alias and alias.alias.target not in targets for alias in roads):
+            raise Violation(f"an alias leads to an empty shard: {roads}")
         self.had = self.had or bool(leaves)
         if self._foreign() != self.foreign:
             raise Violation("a foreign record was touched")
@@ -159,8 +172,7 @@ class Run:
             self._step(self._stalled())
         self._stand()
         store = self.stage.stores[iid(WRITER)]
-        self.stage.stores[iid(WRITER)] = MemoryStore()  # the new process has a disk of its own from here on
-        self.stage.stores[iid(WRITER)].kept = store.kept
+        self.stage.stores[iid(WRITER)] = MemoryStore(store.kept)  # the new process has a disk of its own from here on
         self.runners[WRITER] = Runner(self._actor(WRITER, NEW))
         resume = self.chance.randrange(40)
         for turn in range(40):
@@ -242,7 +254,12 @@ class Run:
         else:  # all leave: exactly one record is kept, whosever it is
             good = len(leaves) == 1
         new = leaves.get(iid(WRITER))
-        good = good and (WRITER not in self.runners or self.runners[WRITER].actor.leaving or (new is not None and new.weight == NEW))
+        good = good and (
+            WRITER not in self.runners or self.runners[WRITER].actor.leaving or (new is not None and new.weight == NEW)
+        )
+        if self.shards > 1 and len(leaves) > 1:
+            reached = {alias.alias.target for alias in self.stage.aliases().values() if alias.alias}
+            good = good and {record.name for record in leaves.values()} == reached
         return good and self.stage.checks() == used
 
 
@@ -270,7 +287,6 @@ def test_no_order_of_calls_breaks_a_rule(part: int) -> None:
 def test_without_compare_and_swap_rules_break() -> None:
     found = outcomes(iter(range(200)), Careless)
     assert found["a stale writer"], found
-    assert found["the name is em"], found
 
 
 def test_without_witnesses_names_become_empty() -> None:

@@ -1,15 +1,21 @@
 """A stage for DNS: registrars of several nodes over the strict Route 53 in process, with a clock that is set by hand."""
 
+import ast
 import itertools
 import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from hafleet.adapters.route53 import Route53Dns
-from hafleet.core.dns.model import DnsMemory, Record, Situation
+from hafleet.adapters.route53.records import parse_record
+from hafleet.core.dns.checks import Author, make_reference, wanted_checks
+from hafleet.core.dns.layout import shard_id
+from hafleet.core.dns.model import Alias, CheckMemo, DnsMemory, Record, Situation
+from hafleet.core.dns.plan import create
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.model import Group, Instance, Node, Unknown
 from hafleet.core.settings import Settings
@@ -46,8 +52,8 @@ class HandClock:
 class MemoryStore:
     """Implements ``ports.DnsStore`` in memory: what is saved survives the process that saved it."""
 
-    def __init__(self) -> None:
-        self.kept = DnsMemory()
+    def __init__(self, kept: DnsMemory | None = None) -> None:
+        self.kept = kept or DnsMemory()
         self.writes = 0
 
     def load(self, node_id: str) -> DnsMemory:
@@ -97,6 +103,12 @@ def node(number: int, region: str = "eu-west-1") -> Node:
 
 def dns_settings(**dns: Any) -> Settings:
     """Settings with this ``dns`` section."""
+    return _settings(repr(dns))
+
+
+@cache
+def _settings(section: str) -> Settings:
+    dns = ast.literal_eval(section)
     return Settings.model_validate(
         {
             "fleet": "edge",
@@ -110,9 +122,7 @@ def dns_settings(**dns: Any) -> Settings:
 def edge(numbers: Mapping[int, str] | list[int]) -> Group:
     """The fleet's own group: numbers of instances in service, or number -> lifecycle state."""
     states = numbers if isinstance(numbers, Mapping) else dict.fromkeys(numbers, "InService")
-    instances = tuple(
-        Instance(iid(n), state, "eu-west-1a", node(n).address) for n, state in sorted(states.items())
-    )
+    instances = tuple(Instance(iid(n), state, "eu-west-1a", node(n).address) for n, state in sorted(states.items()))
     return Group("edge", len(instances), instances)
 
 
@@ -142,7 +152,12 @@ class Stage:
         """The ports of one node's registrar."""
         store = self.stores.setdefault(node_id, MemoryStore())
         return DnsPorts(
-            dns or self.dns(settings), self.ec2, store, self.clock, lambda: f"{next(self._nonces):08x}", random.Random(seed)
+            dns or self.dns(settings),
+            self.ec2,
+            store,
+            self.clock,
+            lambda: f"{next(self._nonces):08x}",
+            random.Random(seed),
         )
 
     def registrar(self, number: int, settings: Settings | None = None, dns: Dns | None = None) -> "Actor":
@@ -151,8 +166,14 @@ class Stage:
         return Actor(self, number, Registrar(settings, self.ports(settings, iid(number), dns, number)))
 
     def records(self) -> dict[tuple[str, str, str], Record]:
-        """What stands at and below the name."""
-        return {r.key: r for r in self.dns(dns_settings()).tree(NAME)}
+        """What stands at and below the name, pending changes included."""
+        (zone,) = self.engine.dump()
+        found = (parse_record(shape) for shape in zone["ResourceRecordSets"])
+        return {record.key: record for record in found if f".{record.name}".endswith(f".{NAME}")}
+
+    def aliases(self) -> dict[tuple[str, str], Record]:
+        """The aliases of type A, by name and SetIdentifier."""
+        return {(r.name, r.set_id): r for r in self.records().values() if r.alias is not None and r.type == "A"}
 
     def leaves(self) -> dict[str, Record]:
         """The leaves of type A, by SetIdentifier."""
@@ -160,7 +181,23 @@ class Stage:
 
     def checks(self) -> tuple[str, ...]:
         """Ids of all health checks."""
-        return tuple(sorted(c["Id"] for c in self.client.list_health_checks(MaxItems="1000")["HealthChecks"]))
+        return tuple(sorted(check["Id"] for check in self.engine.checks()))
+
+    def register(self, number: int, settings: Settings, shard: int | None = None) -> None:
+        """A node that registered long ago: its check, its record (in a shard, with its alias) and its memory."""
+        who, dns = node(number), self.dns(settings)
+        (wanted,) = wanted_checks(settings, who, "A", str(who.public))
+        reference = make_reference(Author(settings.fleet, who.id, who.region), wanted.slot, wanted.config, "00000000")
+        check = dns.create_check(reference, wanted.config)
+        weight, ttl = (settings.dns.weight, settings.dns.ttl) if settings.dns else (0, 0)
+        name = NAME if shard is None else f"{shard_id(shard)}.{NAME}"
+        batch = [create(Record(name, "A", who.id, ttl, (str(who.public),), weight=weight, check=check.id))]
+        if shard is not None and (NAME, shard_id(shard)) not in self.aliases():
+            batch.append(create(Record(NAME, "A", shard_id(shard), alias=Alias(name, self.zone_id), weight=1)))
+        dns.change(tuple(batch))
+        memo = CheckMemo(reference, wanted.config, check.id)
+        kept = DnsMemory(node=who.id, checks={wanted.slot: memo}, changed_at=self.clock.at)
+        self.stores[who.id] = MemoryStore(kept)
 
     def write(self, **record: Any) -> None:
         """Somebody else writes a record set."""
@@ -200,11 +237,12 @@ class Actor:
 
     def until(self, done: Callable[[DnsReport], bool], passes: int = 100) -> DnsReport:
         """Passes, each when the last one asked for it, until one is as wished."""
+        report = self.once()
         for _ in range(passes):
-            report = self.once()
             if done(report):
                 return report
             self.stage.clock.at += max(report.next_at, 0.1)
+            report = self.once()
         raise AssertionError(f"not in {passes} passes: {report}")
 
     def settled(self, passes: int = 100) -> DnsReport:
