@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hafleet.core import gate, guard, membership, proxyplan, situation, switch
+from hafleet.core import gate, guard, membership, phase, proxyplan, situation, switch
 from hafleet.core.command import Command
 from hafleet.core.features import features
 from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Silent, Unknown, Version, Worker, World
@@ -146,13 +146,12 @@ class Reconciler:
         return Plan(world, decision, wanted, plan, held, errors, health)
 
     def _memory(self, world: World) -> tuple[Memory, tuple[HafleetError, ...]]:
-        if self._unsaved is not None:
-            return self._unsaved, ()
         node_id = None if isinstance(world.node, Unknown) else world.node.id
         try:
-            return self._ports.store.load(node_id), ()
+            kept = self._ports.store.load(node_id)
         except StoreError as error:
-            return Memory(), (error,)
+            return self._unsaved or Memory(), (error,)
+        return (phase.obeyed(self._unsaved, kept) if self._unsaved else kept), ()
 
     def _known(self, world: World, memory: Memory) -> membership.Known:
         """Members of the installed file: what a lost memory is rebuilt from (DESIGN, safety rule 3)."""

@@ -100,6 +100,13 @@ def readied(memory: Memory) -> Memory:
     return replace(memory, leaving=left, phase=PHASES[memory.phase, "leave" if left else "wait"])
 
 
+def obeyed(memory: Memory, kept: Memory) -> Memory:
+    """A memory that the disk refused, with what the operator's commands have written to the disk since."""
+    claim = kept.leaving.get(OPERATOR)
+    others = {source: claim for source, claim in memory.leaving.items() if source != OPERATOR}
+    return replace(memory, frozen=kept.frozen, leaving={**others, OPERATOR: claim} if claim else others)
+
+
 def last_node(node_id: str, group: Group | Unknown | None) -> Held | None:
     """Holds the drain of a node while no other node of its group is in service. What is not known holds nothing.
 

@@ -124,6 +124,14 @@ def test_ready_does_not_overrule_the_group() -> None:
     assert (phase.readied(both).phase, phase.readied(both).leaving) == ("leaving", OUT)
 
 
+def test_the_operator_is_obeyed_though_the_disk_refused_the_rest() -> None:
+    unsaved = Memory(phase="serving", leaving={**OUT, OPERATOR: Claim("long ago", 1.0)}, reload_failures=3)
+    assert phase.obeyed(unsaved, Memory()).leaving == OUT
+    kept = replace(phase.drained(Memory(), "works on it", 7.0), frozen="a rollback")
+    after = phase.obeyed(unsaved, kept)
+    assert after == replace(unsaved, frozen="a rollback", leaving={**OUT, **kept.leaving})
+
+
 def instance(name: str, state: str = "InService") -> Instance:
     return Instance(name, state, "a", IPv4Address("10.0.0.1"))
 

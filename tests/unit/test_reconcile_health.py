@@ -9,7 +9,7 @@ from hafleet.core import cfgtext, phase
 from hafleet.core.cfgtext import SWITCH
 from hafleet.core.command import Command
 from hafleet.core.model import Desired, Rendered, RunningServer, Version
-from hafleet.errors import SourceUnavailable, TemplateError, UnexpectedReply
+from hafleet.errors import SourceUnavailable, StoreError, TemplateError, UnexpectedReply
 from tests.unit.test_reconcile import Stage as Plain
 
 RED = "set server hafleet_ready/ready state maint"
@@ -139,3 +139,16 @@ def test_a_reload_while_it_leaves_comes_up_red_without_a_command(stage: Stage) -
     assert stage.one_pass()[0] == ["save", "check", "reload"]
     assert stage.maint
     assert stage.one_pass()[0] == ["save"]
+
+
+def test_a_drain_is_heard_though_the_agent_s_own_memory_could_not_be_kept(stage: Stage) -> None:
+    stage.faults["save"] = StoreError("no space")
+    stage.numbers.append(3)
+    _, agent = stage.one_pass()
+    stage.drain()
+    assert "turn" in stage.go_on(agent)
+    del stage.faults["save"]
+    stage.go_on(agent)
+    assert stage.kept.leaving.keys() == {phase.OPERATOR} and len(stage.kept.members["site"]) == 3
+    stage.ready()
+    assert "turn" in stage.go_on(agent)
