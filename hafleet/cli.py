@@ -3,12 +3,13 @@
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import click
 
 from hafleet import __version__
+from hafleet.cli_dns import dns
 from hafleet.cli_drain import drain, ready
 from hafleet.cli_frame import (
     DONE,
@@ -116,24 +117,29 @@ def observe(path: Path, as_json: bool) -> None:
 @json_option
 def plan(path: Path, as_json: bool) -> None:
     """Print what a pass would change, and what the guard holds. Exit 0 nothing to do, 3 something held, 4 changes pending."""
-    from hafleet import compose, show
+    from hafleet import compose, registering, show
 
     with exits():
-        made = compose.build(path).plan()
+        parts = compose.build(path)
+        made = parts.plan()
+    intent = registering.planned(parts, made)
+    held = (*made.held, *intent.held)
+    errors = (*(str(error) for error in made.errors), *intent.problems)
     if as_json:
         show_json(
             {
                 "changes": list(made.lines()),
                 "reload": list(made.proxy.reload),
-                "held": [{"rule": h.rule, "subject": h.subject, "reason": h.reason} for h in made.held],
-                "errors": [str(error) for error in made.errors],
+                "dns": list(intent.lines),
+                "held": [asdict(h) for h in held],
+                "errors": list(errors),
             }
         )
     else:
-        show_text(show.plan(made))
+        show_text(show.plan(made, intent))
     if made.wanted is None:
         sys.exit(FAILED)
-    sys.exit(HELD if made.held else PENDING if made.pending else FAILED if made.errors else DONE)
+    sys.exit(HELD if held else PENDING if made.pending or intent.lines else FAILED if errors else DONE)
 
 
 @main.command(short_help="Run one pass.")
@@ -141,8 +147,8 @@ def plan(path: Path, as_json: bool) -> None:
 @json_option
 @click.option("--force", is_flag=True, help="Let held steps through, this once.")
 def once(path: Path, as_json: bool, force: bool) -> None:
-    """Run one pass. Exit 3 when something is held."""
-    from hafleet import compose, publish, show
+    """Run one pass, and one of DNS unless an agent runs, which does that in its own time. Exit 3 when something is held."""
+    from hafleet import compose, publish, registering, show
     from hafleet.agent import Circumstances, keep_history, make_report
 
     with exits():
@@ -155,14 +161,15 @@ def once(path: Path, as_json: bool, force: bool) -> None:
             faults = keep_history(parts.history, made, done)
             around = Circumstances(("once",), time.monotonic() - started, faults)
             report = make_report(parts.settings, made, done, around)
-            publish.write_status(
-                publish.status_path(parts.settings.state_dir), report, lambda f: click.echo(f, err=True)
-            )
+        report = replace(report, dns=registering.once(parts, made))
+        publish.write_status(publish.status_path(parts.settings.state_dir), report, lambda f: click.echo(f, err=True))
     if as_json:
         click.echo(publish.to_json(report))
     else:
-        show_text(show.outcome(done, made))
-    sys.exit(FAILED if report.errors else HELD if report.held else DONE)
+        show_text(show.outcome(done, made, report.dns))
+    problems = report.dns.problems if report.dns else ()
+    held = report.dns.held if report.dns else ()
+    sys.exit(FAILED if report.errors or problems else HELD if report.held or held else DONE)
 
 
 @main.command()
@@ -267,6 +274,7 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
             click.echo(line)
 
 
+main.add_command(dns)
 main.add_command(drain)
 main.add_command(ready)
 

@@ -25,7 +25,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.command(short_help="Take this node out of DNS; traffic goes on.")
 @config_option
 @json_option
-@click.option("--wait", "waits", is_flag=True, help="Wait until no session and no old worker is left.")
+@click.option("--wait", "waits", is_flag=True, help="Wait until its record, its sessions and its old workers are gone.")
 @click.option(
     "--timeout", default="15m", show_default=True, callback=_seconds, help="For so long at most; then exit 1."
 )

@@ -14,7 +14,8 @@ from contextlib import suppress
 from hafleet.compose import Parts
 from hafleet.core import phase, switch
 from hafleet.core.model import Held, Memory, Rendered, Unknown
-from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StateCorrupt
+from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StateCorrupt, StoreError
+from hafleet.publish import read_status, status_path
 
 _QUIET_LOOKS = 3  # looks in a row without a session: one alone may fall between two requests
 _BETWEEN = 1.0  # seconds between two looks
@@ -72,7 +73,23 @@ def awaited(parts: Parts) -> tuple[str, ...]:
         f"{sessions} sessions": sessions,
         f"{worker.old_workers} old workers": worker.old_workers,
     }
-    return tuple(what for what, there in found.items() if there)
+    return (*(what for what, there in found.items() if there), *_registered(parts))
+
+
+def _registered(parts: Parts) -> tuple[str, ...]:
+    """What of this node still stands in Route 53, as the running agent told last. The last record of a name is not waited for."""
+    if parts.settings.dns is None or parts.locks.agent_pid() is None:
+        return ()
+    try:
+        told = read_status(status_path(parts.settings.state_dir)).dns
+    except StoreError:
+        told = None
+    if told is None:
+        return ("the agent to tell of Route 53",)
+    if any(held.rule == "last_record" for held in told.held):
+        return ()
+    left = [f"the record {record.name} {record.type} to go" for record in told.records]
+    return (*left, *([f"Route 53 ({told.waiting})"] if told.waiting and not left else []))
 
 
 def wait(parts: Parts, timeout: float, tell: Callable[[tuple[str, ...]], None]) -> tuple[str, ...]:

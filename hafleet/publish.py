@@ -6,6 +6,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from hafleet.core.dns.report import DnsReport
 from hafleet.core.report import Report
 from hafleet.errors import StoreError
 from hafleet.web.metrics import Metrics
@@ -54,11 +55,15 @@ class Publisher:
         self._log = log
         self._held: frozenset[tuple[str, str]] = frozenset()
         self._faults: frozenset[str] = frozenset()
+        self._dns_at = 0.0  # of the last report of the DNS side that was told
+        self._dns_told: frozenset[str] = frozenset()
 
     def __call__(self, report: Report) -> None:
         """Log, count, write the status file."""
         self._metrics.record(report)
         self._tell(report)
+        if report.dns is not None and report.dns.at != self._dns_at:
+            self._tell_dns(report.dns)
         write_status(self._path, report, lambda fault: self._log.error("status file not written", fault=fault))
 
     def _tell(self, report: Report) -> None:
@@ -88,6 +93,19 @@ class Publisher:
             wrote=report.wrote,
             reloaded=list(report.reloaded),
         )
+
+    def _tell_dns(self, told: DnsReport) -> None:
+        """What the DNS side did, and its holds and problems when they come and go."""
+        self._dns_at = told.at
+        for line in told.done:
+            self._log.info("dns", did=line)
+        holds = [f"{h.subject}: {h.reason} [{h.rule}]" for h in told.held]
+        for text in (*told.problems, *holds):
+            if text not in self._dns_told:
+                self._log.warning("dns", problem=text)
+        if self._dns_told and not told.problems and not holds:
+            self._log.info("dns: nothing is held, no problem is left")
+        self._dns_told = frozenset((*told.problems, *holds))
 
 
 def write_status(path: Path, report: Report, on_fault: Callable[[str], None]) -> None:

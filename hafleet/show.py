@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hafleet.core.dns.plan import sentence
+from hafleet.core.dns.report import NO_INTENT, DnsReport, Intent
 from hafleet.core.model import Unknown, Worker, World
 from hafleet.core.report import Report, dotted
 from hafleet.reconcile import Outcome, Plan
@@ -64,7 +66,7 @@ def status(report: Report, now: float) -> RenderableType:
         )
     else:
         parts.append(Text("membership was never read completely", style="yellow"))
-    parts += _phase(report, now)
+    parts += _phase(report, now) + _dns(report.dns)
     if report.frozen:
         parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
     rows = [(b.name, b.members, b.up, b.draining, b.parked, b.sessions) for b in report.backends]
@@ -80,6 +82,18 @@ def _phase(report: Report, now: float) -> list[RenderableType]:
     why = f": {', '.join(report.leaving)}" if report.leaving else ""
     red = f"  health red for {age(now - report.red_since)}" if report.red_since else ""
     return [Text(f"phase {report.phase}{why}{red}", style="yellow" if why or red else "")]
+
+
+def _dns(told: DnsReport | None) -> list[RenderableType]:
+    if told is None:
+        return []
+    state = "registered" if told.registered else "not registered"
+    leads = "  leads the fleet" if told.leads else ""
+    waits = f"  waits: {told.waiting}" if told.waiting else ""
+    lines: list[RenderableType] = [Text(f"dns {state}{leads}{waits}", style="" if told.registered else "yellow")]
+    lines += [Text(f"    {sentence(record)}") for record in told.records]
+    lines += [Text(f"held  dns {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in told.held]
+    return lines + [Text(f"fault dns {problem}", style="red") for problem in told.problems]
 
 
 def world(seen: World) -> RenderableType:
@@ -127,8 +141,8 @@ def _state(up: bool, maint: bool, weight: int) -> str:
     return ("drain" if weight == 0 else "up") if up else "down"
 
 
-def plan(made: Plan) -> RenderableType:
-    """``hafleet plan``: what apply would do, and what is held."""
+def plan(made: Plan, dns: Intent = NO_INTENT) -> RenderableType:
+    """``hafleet plan``: what apply would do, what the DNS side would do, and what is held."""
     parts: list[RenderableType] = []
     if made.pending:
         parts += [Text(line, style=_style(line)) for line in made.lines()]
@@ -137,8 +151,9 @@ def plan(made: Plan) -> RenderableType:
     else:
         blind = made.held or made.errors
         parts.append(Text("nothing to do now" if blind else "nothing to do: HAProxy runs what AWS says"))
-    parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in made.held]
-    parts += [Text(f"fault {error}", style="red") for error in made.errors]
+    parts += [Text(f"dns: {line}", style="cyan") for line in dns.lines]
+    parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in (*made.held, *dns.held)]
+    parts += [Text(f"fault {error}", style="red") for error in (*map(str, made.errors), *dns.problems)]
     return Group(*parts)
 
 
@@ -166,8 +181,8 @@ def _style(line: str) -> str:
     return {"runtime": "green", "reload": "cyan", "parked": "dim"}.get(line.partition(":")[0], "")
 
 
-def outcome(done: Outcome, made: Plan) -> RenderableType:
-    """``hafleet once``: what was done."""
+def outcome(done: Outcome, made: Plan, dns: DnsReport | None = None) -> RenderableType:
+    """``hafleet once``: what was done, in DNS too."""
     words = []
     if done.commands:
         words.append(f"{done.commands} runtime commands")
@@ -178,4 +193,6 @@ def outcome(done: Outcome, made: Plan) -> RenderableType:
     parts: list[RenderableType] = [Text(", ".join(words) or "nothing changed")]
     parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in made.held]
     parts += [Text(f"fault {error}", style="red") for error in (*made.errors, *done.errors)]
+    if dns is not None:
+        parts += [Text(f"dns: {line}", style="cyan") for line in dns.done] + _dns(dns)
     return Group(*parts)

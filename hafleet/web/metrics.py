@@ -51,6 +51,9 @@ class Metrics:
         self._failed = Gauge(
             "hafleet_failed_reloads", "The master's count of failed reloads since the last good.", registry=r
         )
+        self._registered = Gauge("hafleet_dns_registered", "1 while every record of this node stands.", registry=r)
+        self._dns_problems = Gauge("hafleet_dns_problems", "Faults of the last DNS pass.", registry=r)
+        self._leads = Gauge("hafleet_dns_leader", "1 while this node writes what the fleet shares.", registry=r)
         self._calls = Counter("hafleet_aws_calls", "AWS API calls.", ["operation", "outcome"], registry=r)
         self._call_seconds = Counter(
             "hafleet_aws_call_seconds", "Seconds spent in AWS calls.", ["operation"], registry=r
@@ -77,8 +80,12 @@ class Metrics:
             for phase in get_args(Phase):
                 self._phase.labels(phase).set(phase == report.phase)
             self._red.set(report.red_since > 0)
+        if report.dns is not None:
+            self._registered.set(report.dns.registered)
+            self._dns_problems.set(len(report.dns.problems))
+            self._leads.set(report.dns.leads)
         self._held.clear()
-        for held in report.held:
+        for held in (*report.held, *(report.dns.held if report.dns else ())):
             self._held.labels(held.rule).inc()
         for gauge in (self._members, self._draining, self._up, self._parked):
             gauge.clear()  # a backend that is gone from the settings must not linger

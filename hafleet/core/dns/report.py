@@ -30,3 +30,15 @@ class DnsPlan:
     records: tuple[Record, ...]  # as they stand now, the whole tree
     held: tuple[Held, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the DNS side would do, in words: its part of ``hafleet plan``."""
+
+    lines: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+NO_INTENT = Intent()
