@@ -25,6 +25,7 @@ T = TypeVar("T")
 _MOST_STEPS = 500  # of one pass; a plan that does not end is a fault of ours
 _PAGE = 300  # records that one call lists
 _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
+_SHORTEST = 1.0  # seconds to the next pass while nothing is pending
 _CHECK_EVERY = 60  # looks: so seldom is the health check looked at instead of the record
 
 Steps = Generator[str, None, DnsReport]  # yields the name of a call before it is made
@@ -34,13 +35,14 @@ Steps = Generator[str, None, DnsReport]  # yields the name of a call before it i
 class _Times:
     """When what is due. Monotonic seconds, but where it says otherwise."""
 
+    started: float = 0.0
     look_at: float | None = None  # None before the first pass
     retry_at: float = 0.0
     failures: int = 0  # passes in a row that AWS broke off
     looks: int = 0
     tree: bool = False  # the next look must be at the tree
     left_at: float = 0.0  # wall clock of the first pass that was told to leave
-    join_at: float | None = None  # wall clock of this node's turn
+    join_at: float | None = None  # this node's turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,11 @@ class Registrar:
             self._times.left_at = 0.0
         if self._idle(situation):
             return self._report(situation, None, "", self._dns.interval)
+        if self._times.look_at is None:
+            self._times.started = self._ports.clock.monotonic()
+            self._times.look_at = self._times.started + self._first_delay(situation)
+        if self._carrier.blind and not self._times.looks and self._left():
+            return self._report(situation, None, "other nodes look first", self._left())
         if not self._zone:
             yield "GetHostedZone"
             self._zone = self._ports.dns.zone_id()
@@ -116,9 +123,7 @@ class Registrar:
         if isinstance(want, Blocked):
             self._carrier.log.problems.append(_text(want))
             return self._report(situation, None, "", self._dns.interval)
-        yield from self._look(situation, want)
-        if self._carrier.blind:  # not this node's turn yet
-            return self._report(situation, want, "other nodes look first", self._left())
+        yield from self._look(want)
         end = yield from self._steps(situation)
         return self._ended(situation, end)
 
@@ -151,13 +156,19 @@ class Registrar:
         if isinstance(want, Blocked) or self._carrier.blind:
             return want
         if all(self._carrier.seen.leaf(want, type_) for type_ in want.layout.types):
+            if times.join_at is not None:
+                self._next_look(1)
             times.join_at = None
         elif times.join_at is None and want.serves and not want.leaving:
             others = joining(want, self._carrier.seen)
             checks = sum(len(checks) for checks in want.checks.values())
-            delay = pace.join_delay(self._dns.limits, others.index(want.node), max(1, checks))
-            times.join_at = self._ports.clock.wall() + delay
-        return replace(want, join_at=times.join_at or 0.0)
+            waited = self._ports.clock.monotonic() - times.started
+            rank, registered = others.index(want.node), len(want.members - set(others))
+            delay = pace.turn(self._dns.limits, rank, max(1, checks), waited, registered)
+            times.join_at = self._ports.clock.monotonic() + delay
+        if times.join_at is None:
+            return want
+        return replace(want, join_at=self._ports.clock.wall() + times.join_at - self._ports.clock.monotonic())
 
     def _noted(self, want: Want) -> None:
         """Aliases that others were to make are looked for at the next look."""
@@ -176,15 +187,13 @@ class Registrar:
             return not carrier.blind and not carrier.seen.own(situation.node.id) and not _leads(situation)
         return carrier.blind and not situation.serves and not memory.changed_at
 
-    def _look(self, situation: Situation, want: Want) -> Walk:
+    def _look(self, want: Want) -> Walk:
         """Look, if it is time: at the tree, at the own record, or at its health check."""
-        now, times = self._ports.clock.monotonic(), self._times
-        if times.look_at is None:
-            times.look_at = now + self._first_delay(situation, want)
-        waits = times.join_at is not None and self._ports.clock.wall() < times.join_at
-        lost = self._carrier.blind and times.looks > 0
-        if not lost and (now < times.look_at or waits):
-            return None
+        times = self._times
+        begun = self._ports.clock.monotonic() - self._dns.interval
+        joins = times.join_at is not None and begun < times.join_at
+        if not self._carrier.blind and (joins or self._left()):
+            return None  # what a joining node saw before its turn will do: what has changed since, Route 53 will tell
         times.looks += 1
         seen = self._carrier.seen
         leaves = [leaf for type_ in want.layout.types if (leaf := seen.leaf(want, type_))]
@@ -218,10 +227,12 @@ class Registrar:
         pause = self._dns.interval * self._ports.chance.uniform(1.0, 1.2) * calls
         self._times.look_at = max(self._times.look_at or 0.0, self._ports.clock.monotonic()) + pause
 
-    def _first_delay(self, situation: Situation, want: Want) -> float:
-        ids = sorted(want.members | {want.node})
-        rank = 0 if situation.leaving else ids.index(want.node)
-        return pace.look_delay(self._dns.limits, rank, max(1, ceil(len(ids) / _PAGE)))
+    def _first_delay(self, situation: Situation) -> float:
+        """Seconds that this node lets others of its group look first. One that leaves waits for nobody."""
+        group = situation.group.instances if isinstance(situation.group, Group) else ()
+        ids = {i.id for i in group if i.serves or i.comes} | {situation.node.id}
+        rank = 0 if situation.leaving else sorted(ids).index(situation.node.id)
+        return pace.look_delay(self._dns.limits, rank, 1 + ceil(len(ids) / _PAGE))
 
     def _left(self) -> float:
         """Seconds to the next look."""
@@ -250,7 +261,7 @@ class Registrar:
         step = end.move.step
         waiting = step.reason if isinstance(step, Wait) else "the change to be in force" if step else ""
         want = self._want(situation)
-        pending = self._left() if end.wait is None else min(end.wait, self._left() or end.wait)
+        pending = max(_SHORTEST, self._left()) if end.wait is None else min(end.wait, self._left() or end.wait)
         report = self._report(situation, want if isinstance(want, Want) else None, waiting, pending)
         return replace(report, held=(*end.move.held, *end.held))
 
@@ -292,7 +303,9 @@ def exhaust(walk: Generator[str, None, T]) -> T:
 def _leads(situation: Situation) -> bool:
     """True for the node in service with the lowest id of its group."""
     group = situation.group
-    return isinstance(group, Group) and situation.node.id == min((i.id for i in group.instances if i.serves), default="")
+    return isinstance(group, Group) and situation.node.id == min(
+        (i.id for i in group.instances if i.serves), default=""
+    )
 
 
 def _text(blocked: Blocked) -> str:

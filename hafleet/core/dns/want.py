@@ -70,4 +70,4 @@ def _leave_at(dns: Dns, situation: Situation, timing: Timing) -> float:
         return 0.0
     if situation.red_since:
         return min(situation.red_since, situation.at) + wait
-    return timing.left_at + wait + dns.settle
+    return min(timing.left_at, situation.at) + wait + dns.settle
