@@ -38,7 +38,7 @@ class Announcer:
         self._told: _Told | None = None
         self._report: DnsReport | None = None
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stops = threading.Event()
 
     def announce(self, registration: Registration | None, situation: Situation | None) -> DnsReport | None:
         """Tell what the last pass saw, and hear what was last reported. Never waits for Route 53.
@@ -65,21 +65,18 @@ class Announcer:
 
     def stop(self) -> None:
         """End the loop. A call to Route 53 that hangs is left behind: whatever it did, the next start sees it."""
-        self._stopping = True
+        self._stops.set()
         self._bell.set()
         if self._thread is not None:
             self._thread.join(_LONGEST_STOP)
 
     def _loop(self) -> None:
-        wait = 0.0
-        while not self._stopping:
-            self._clock.wait(self._bell, wait)
-            self._bell.clear()
+        while not self._stops.is_set():
             with self._lock:
                 told = self._told
-            if self._stopping:
-                return
             wait = _IDLE if told is None else self._once(*told)
+            self._clock.wait(self._bell, wait)
+            self._bell.clear()
 
     def _once(self, registration: Registration, situation: Situation) -> float:
         """One DNS pass, which cannot end the loop; the seconds to the next."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hafleet import compose
+from hafleet.adapters.aws import Account
 from hafleet.core import guard
 from hafleet.core.model import Groups, Memory
 from hafleet.core.settings import Aws
@@ -115,7 +116,7 @@ def test_f06_control_without_that_look_the_servers_of_the_lost_group_go(make_sta
     stage = make_stage()
     _two_tagged_groups(stage)
     stage.ports = lambda ports: dataclasses.replace(
-        ports, membership=TrustsListings(Aws(region="eu-west-1", max_attempts=1))
+        ports, membership=TrustsListings(Account(Aws(region="eu-west-1", max_attempts=1)))
     )
     stage.birth()
     stage.turn()
