@@ -8,13 +8,15 @@ that the reaper needs. At most 64 characters.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import get_args
 
 from hafleet.core.dns.model import CheckConfig, RecordType
-from hafleet.core.dns_settings import DnsAlarm, DnsEndpoint, DnsHealth
+from hafleet.core.dns_settings import CheckerRegion, DnsAlarm, DnsEndpoint, DnsHealth
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
 from hafleet.core.values import parse_endpoint
 
+ALL_REGIONS: frozenset[str] = frozenset(get_args(CheckerRegion))  # where Route 53's checkers stand
 LONGEST_ID = 22  # characters of a node's id in a reference; EC2's ids have 19
 _LETTERS = {"endpoint": "e", "alarm": "a", "calculated": "c"}
 _ROLES = {letter: role for role, letter in _LETTERS.items()}
@@ -88,7 +90,7 @@ def digest(config: CheckConfig) -> str:
 
 
 def normal(config: CheckConfig) -> CheckConfig:
-    """A config without what does not belong to its type, so that two of them compare."""
+    """A config without what does not belong to its type, so that two of them compare. All regions named are none named."""
     if config.type == "CALCULATED":
         return CheckConfig(
             "CALCULATED",
@@ -110,7 +112,7 @@ def normal(config: CheckConfig) -> CheckConfig:
             alarm_region=config.alarm_region,
             insufficient=config.insufficient,
         )
-    return config
+    return replace(config, regions=()) if ALL_REGIONS <= frozenset(config.regions) else config
 
 
 def wanted_checks(settings: Settings, node: Node, type_: RecordType, address: str) -> tuple[WantedCheck, ...]:
