@@ -14,6 +14,7 @@
     │   └── UnexpectedReply  a runtime command was answered by a text that is not on its whitelist
     ├── ChangeRefused        Route 53 refused a change batch for what it says (InvalidChangeBatch): the same again is no use
     ├── CheckTaken           a health check's CallerReference was used before, for other settings or a deleted check
+    ├── HookGone             there is no lifecycle action to complete or to prolong: done, timed out, or the hook was deleted
     ├── CheckInUse           a health check cannot be deleted, for another check or record needs it
     ├── ReloadFailed         HAProxy did not load the installed file; the loaded text was put back
     └── StoreError           the state directory cannot be read or written
@@ -133,3 +134,7 @@ class CheckTaken(HafleetError):
 
 class CheckInUse(HafleetError):
     """The health check is still needed by another one."""
+
+
+class HookGone(HafleetError):
+    """There is no lifecycle action of this hook for this instance any more: completed, timed out, or the hook was deleted."""

@@ -1,7 +1,9 @@
 """The sections of hafleet.yaml that are read and checked, but not acted on yet: signals, lifecycle and events."""
 
+from typing import Literal
+
 from hafleet.core.texts import Queue
-from hafleet.core.values import Duration, Model, Percent, Span
+from hafleet.core.values import Duration, Flag, Model, Percent, Span
 
 
 class Signals(Model):
@@ -31,6 +33,14 @@ class Lifecycle(Model):
 
     join_timeout: Span = 900.0
     """A node that is not ready after this gives up its launch."""
+    abandon_tag: Flag = False
+    """Write the reason of an abandoned launch to the instance's tag hafleet:abandoned."""
+    peers_timeout: Duration = 20.0
+    """A node that joins waits so long for a peer to reach it before HAProxy first starts, so that it learns the stick tables."""
+    rebalance: Literal["ignore", "drain"] = "ignore"
+    """What a rebalance recommendation of EC2 means for a spot instance."""
+    unhealthy_after: Duration = 0.0
+    """A node whose HAProxy cannot serve for this long asks to be replaced. 0: never."""
     drain: LifecycleDrain = LifecycleDrain()
     """How long a leaving node waits."""
 

@@ -41,6 +41,34 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that EC2 announces for this instance."""
+
+    action: str  # terminate, stop, hibernate; the code of a maintenance event
+    at: float  # wall clock at which it happens
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """What IMDS tells of this node's future. Costs no AWS quota."""
+
+    target: str = ""  # autoscaling/target-lifecycle-state: the state the instance is going to; "" when never set
+    spot: Notice | None = None  # spot/instance-action
+    rebalance: float = 0.0  # wall clock of events/recommendations/rebalance; 0 when there is none
+    maintenance: tuple[Notice, ...] = ()  # events/maintenance/scheduled, active ones
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A lifecycle hook of an Auto Scaling group."""
+
+    name: str
+    transition: str  # "launch" or "terminate"
+    timeout: float  # seconds without a heartbeat until AWS takes ``default``
+    default: str = "ABANDON"  # or CONTINUE
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """A member of an Auto Scaling group as AWS reports it."""
 

@@ -148,7 +148,14 @@ def test_every_default() -> None:
             },
         },
         "signals": {"cpu": None, "errors_5xx": None, "connect_errors": None, "p99": None},
-        "lifecycle": {"join_timeout": 900.0, "drain": {"quiet": 10.0, "max": 900.0}},
+        "lifecycle": {
+            "join_timeout": 900.0,
+            "abandon_tag": False,
+            "peers_timeout": 20.0,
+            "rebalance": "ignore",
+            "unhealthy_after": 0.0,
+            "drain": {"quiet": 10.0, "max": 900.0},
+        },
         "events": {"queue": "none"},
         "safety": {
             "max_removal": 0.15,

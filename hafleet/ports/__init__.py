@@ -1,0 +1,28 @@
+"""The seams between the pass and the world. Each Protocol is what a pass needs, no more; adapters implement it.
+
+Every read either returns a complete answer or raises a ``SourceUnavailable``/``ProxyUnavailable``/``StoreError`` of ``errors``.
+"""
+
+from hafleet.ports.aws import Dns, Hooks, Instances, Membership
+from hafleet.ports.disk import DnsStore, History, Store
+from hafleet.ports.haproxy import Proxy, Renderer
+from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, Wakeups, Watch
+
+__all__ = [
+    "Clock",
+    "Dns",
+    "DnsStore",
+    "History",
+    "Hooks",
+    "Instances",
+    "Locks",
+    "Membership",
+    "NodeMetadata",
+    "NodeNotices",
+    "Notifier",
+    "Proxy",
+    "Renderer",
+    "Store",
+    "Wakeups",
+    "Watch",
+]

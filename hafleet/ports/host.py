@@ -1,0 +1,100 @@
+"""The host: time, metadata, wake-ups, the supervisor and the locks between processes."""
+
+import threading
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from hafleet.core.model import Node, Notices
+
+
+class Clock(Protocol):
+    """Time. ``wall`` is for what is kept on disk, ``monotonic`` for what is measured."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+        ...
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until the event is set or the time is over; True when it was set."""
+        ...
+
+
+class NodeMetadata(Protocol):
+    """Who this node is."""
+
+    def identity(self) -> Node:
+        """This node.
+
+        Raises:
+            MetadataUnavailable: IMDS did not answer.
+        """
+        ...
+
+
+class NodeNotices(Protocol):
+    """What EC2 and Auto Scaling announce for this node, told by IMDS."""
+
+    def notices(self) -> Notices:
+        """All of it, read now.
+
+        Raises:
+            MetadataUnavailable: IMDS did not answer, or not to everything.
+        """
+        ...
+
+
+class Wakeups(Protocol):
+    """Reasons to run a pass before its time."""
+
+    def wake(self, reason: str) -> None:
+        """Ask for a pass now; from any thread or signal handler."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a reason; True when there is one."""
+        ...
+
+    def take(self) -> tuple[str, ...]:
+        """All reasons since the last take, in order, without repeats."""
+        ...
+
+
+class Watch(Protocol):
+    """A running watch of files."""
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+class Notifier(Protocol):
+    """The service supervisor. ``watchdog`` is the seconds within which it must be fed; 0 when it asks for none."""
+
+    @property
+    def watchdog(self) -> float:
+        """Seconds between two feeds at most."""
+        ...
+
+    def tell(self, *lines: str) -> None:
+        """Send assignments such as READY=1."""
+        ...
+
+    def feed(self) -> None:
+        """Feed the watchdog."""
+        ...
+
+
+class Locks(Protocol):
+    """One agent for life, one pass at a time."""
+
+    def agent(self) -> AbstractContextManager[None]:
+        """Held for the agent's life. Raises LockHeld at once when another has it."""
+        ...
+
+    def one_pass(self) -> AbstractContextManager[None]:
+        """Held during a pass. Raises LockHeld when another keeps it for long."""
+        ...
