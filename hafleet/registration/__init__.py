@@ -4,7 +4,8 @@ It runs in a thread of its own and knows HAProxy only by the ``Situation`` that 
 throttles or refuses can change nothing of what is served. A node that is registered stays so whatever is not known: only leaving
 deregisters.
 
-``registrar`` when to look, and how the pass goes; ``carrying`` the calls, and the memory written ahead of them.
+``registrar`` how the pass goes; ``looks`` when to look at what, and whose turn it is; ``carrying`` the calls, and the memory written
+ahead of them; ``rehearsal`` the dry plan; ``reaper`` and ``byhand`` what dead nodes left.
 """
 
 from hafleet.registration.carrying import Chance, DnsPorts

@@ -124,6 +124,14 @@ class Carrier:
         self.blind = False
         return None
 
+    def look_at_record(self, key: tuple[str, str, str]) -> Walk:
+        """Read one record set. What the tree held besides is not fresh any more."""
+        yield "ListResourceRecordSets"
+        found = self._ports.dns.record(*key)
+        rest = tuple(record for record in self.seen.records if record.key != key)
+        self.seen = replace(self.seen, records=rest if found is None else (*rest, found), fresh=False, repair=False)
+        return None
+
     def look_at_check(self, id_: str) -> Walk:
         """Read one health check."""
         yield "GetHealthCheck"

@@ -1,48 +1,30 @@
-"""The DNS pass of one node: when to look at what, whose turn it is, and how long to wait after a failure."""
+"""The DNS pass of one node: look, decide and do, report; and how long to wait after a failure."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import TypeVar
 
-from hafleet.core.dns import pace
 from hafleet.core.dns.layout import Blocked
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.plan import Move, Scene, Wait, Want
 from hafleet.core.dns.report import DnsPlan, DnsReport
-from hafleet.core.dns.shared import joining, repairs
 from hafleet.core.dns.steps import next_step
 from hafleet.core.dns.want import Timing, make_want
 from hafleet.core.model import Group, Held
 from hafleet.core.settings import Settings
 from hafleet.errors import HafleetError
-from hafleet.registration.carrying import Carrier, DnsPorts, Walk
+from hafleet.registration.carrying import Carrier, DnsPorts
+from hafleet.registration.looks import Looks
 from hafleet.registration.reaper import Search, pause, search
 from hafleet.registration.rehearsal import rehearse
 
 T = TypeVar("T")
 
 _MOST_STEPS = 500  # of one pass; a plan that does not end is a fault of ours
-_PAGE = 300  # records that one call lists
 _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
 _SHORTEST = 1.0  # seconds to the next pass while nothing is pending
-_CHECK_EVERY = 60  # looks: so seldom is the health check looked at instead of the record
 
 Steps = Generator[str, None, DnsReport]  # yields the name of a call before it is made
-
-
-@dataclass(slots=True)
-class _Times:
-    """When what is due. Monotonic seconds, but where it says otherwise."""
-
-    started: float = 0.0
-    look_at: float | None = None  # None before the first pass
-    retry_at: float = 0.0
-    failures: int = 0  # passes in a row that AWS broke off
-    looks: int = 0
-    tree: bool = False  # the next look must be at the tree
-    left_at: float = 0.0  # wall clock of the first pass that was told to leave
-    join_at: float | None = None  # this node's turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +34,14 @@ class _End:
     move: Move
     wait: float | None = None  # seconds; None: nothing is pending
     held: tuple[Held, ...] = ()  # of reaping
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the last whole pass knew."""
+
+    registered: bool = False
+    leads: bool = False
 
 
 class Registrar:
@@ -64,8 +54,12 @@ class Registrar:
         self._dns = settings.dns
         self._ports = ports
         self._carrier = Carrier(ports)
-        self._times = _Times()
+        self._looks = Looks(self._dns, ports, self._carrier)
         self._zone = ""
+        self._left_at = 0.0  # wall clock of the first pass that was told to leave; 0 while none is
+        self._retry_at = 0.0  # monotonic
+        self._failures = 0  # passes in a row that AWS broke off
+        self._told = _Told()
 
     # --- public -----------------------------------------------------------------------------------------------------
 
@@ -76,13 +70,14 @@ class Registrar:
     def walk(self, situation: Situation) -> Steps:
         """The same pass as a generator that stops before each call to AWS and yields its name."""
         now = self._ports.clock.monotonic()
-        if now < self._times.retry_at:
-            return self._report(situation, None, "AWS did not answer", self._times.retry_at - now)
+        self._carrier.log.done.clear()
+        if now < self._retry_at:
+            return self._report(situation, "AWS to answer", self._retry_at - now)
         try:
             report = yield from self._pass(situation)
         except HafleetError as error:
             return self._failed(situation, error)
-        self._times.failures = 0
+        self._failures = 0
         return report
 
     def plan(self, situation: Situation) -> DnsPlan:
@@ -105,25 +100,25 @@ class Registrar:
 
     def _pass(self, situation: Situation) -> Steps:
         self._carrier.load(situation.node.id)
-        if situation.leaving and not self._times.left_at:
-            self._times.left_at, self._times.look_at = situation.at, self._ports.clock.monotonic()
+        if situation.leaving and not self._left_at:
+            self._left_at = situation.at
+            self._looks.now()
         elif not situation.leaving:
-            self._times.left_at = 0.0
+            self._left_at = 0.0
         if self._idle(situation):
-            return self._report(situation, None, "", self._dns.interval)
-        if self._times.look_at is None:
-            self._times.started = self._ports.clock.monotonic()
-            self._times.look_at = self._times.started + self._first_delay(situation)
-        if self._carrier.blind and not self._times.looks and self._left():
-            return self._report(situation, None, "other nodes look first", self._left())
+            self._told = _Told()
+            return self._report(situation, "", self._dns.interval)
+        wait = self._looks.begin(situation)
+        if wait:
+            return self._report(situation, "its turn to look", wait)
         if not self._zone:
             yield "GetHostedZone"
             self._zone = self._ports.dns.zone_id()
         want = self._want(situation)
         if isinstance(want, Blocked):
             self._carrier.log.problems.append(_text(want))
-            return self._report(situation, None, "", self._dns.interval)
-        yield from self._look(want)
+            return self._report(situation, "", self._dns.interval)
+        yield from self._looks.look(want)
         end = yield from self._steps(situation)
         return self._ended(situation, end)
 
@@ -144,39 +139,15 @@ class Registrar:
             if move.step is None:
                 return _End(move, held=held)
             wait = yield from self._carrier.carry(move.step, self._dns.name)
-            self._noted(want)
+            self._looks.note(want)
             if wait is not None:
                 return _End(move, wait, held)
         raise HafleetError("the plan does not come to an end", where="dns", fix="report it, with `hafleet dns plan`")
 
     def _want(self, situation: Situation) -> Want | Blocked:
-        times = self._times
-        timing = Timing(times.left_at or situation.at, 0.0, self._ports.nonce())
+        timing = Timing(self._left_at or situation.at, nonce=self._ports.nonce())
         want = make_want(self._settings, self._dns, situation, self._zone, timing)
-        if isinstance(want, Blocked) or self._carrier.blind:
-            return want
-        if all(self._carrier.seen.leaf(want, type_) for type_ in want.layout.types):
-            if times.join_at is not None:
-                self._next_look(1)
-            times.join_at = None
-        elif times.join_at is None and want.serves and not want.leaving:
-            others = joining(want, self._carrier.seen)
-            checks = sum(len(checks) for checks in want.checks.values())
-            waited = self._ports.clock.monotonic() - times.started
-            rank, registered = others.index(want.node), len(want.members - set(others))
-            delay = pace.turn(self._dns.limits, rank, max(1, checks), waited, registered)
-            times.join_at = self._ports.clock.monotonic() + delay
-        if times.join_at is None:
-            return want
-        return replace(want, join_at=self._ports.clock.wall() + times.join_at - self._ports.clock.monotonic())
-
-    def _noted(self, want: Want) -> None:
-        """Aliases that others were to make are looked for at the next look."""
-        seen = self._carrier.seen
-        own = replace(want, leads=False)
-        self._times.tree = self._times.tree or any(repairs(own, seen, type_) for type_ in want.layout.types)
-
-    # --- looking ----------------------------------------------------------------------------------------------------
+        return want if isinstance(want, Blocked) else replace(want, join_at=self._looks.turn(want))
 
     def _idle(self, situation: Situation) -> bool:
         """True for a node that has nothing in Route 53, and nothing to do there: not yet, or not any more."""
@@ -186,57 +157,6 @@ class Registrar:
         if situation.leaving:
             return not carrier.blind and not carrier.seen.own(situation.node.id) and not _leads(situation)
         return carrier.blind and not situation.serves and not memory.changed_at
-
-    def _look(self, want: Want) -> Walk:
-        """Look, if it is time: at the tree, at the own record, or at its health check."""
-        times = self._times
-        begun = self._ports.clock.monotonic() - self._dns.interval
-        joins = times.join_at is not None and begun < times.join_at
-        if not self._carrier.blind and (joins or self._left()):
-            return None  # what a joining node saw before its turn will do: what has changed since, Route 53 will tell
-        times.looks += 1
-        seen = self._carrier.seen
-        leaves = [leaf for type_ in want.layout.types if (leaf := seen.leaf(want, type_))]
-        calls = 1
-        if self._carrier.blind or want.leads or want.leaving or times.tree or len(leaves) < len(want.layout.types):
-            yield from self._carrier.look(self._dns.name)
-            calls = max(1, ceil(len(self._carrier.seen.records) / _PAGE))
-            self._after_tree(want)
-        else:
-            leaf = leaves[times.looks % len(leaves)]
-            if times.looks % _CHECK_EVERY == 0 and leaf.check:
-                yield from self._carrier.look_at_check(leaf.check)
-            else:
-                yield "ListResourceRecordSets"
-                found = self._ports.dns.record(*leaf.key)
-                rest = tuple(record for record in seen.records if record.key != leaf.key)
-                records = rest if found is None else (*rest, found)
-                self._carrier.seen = replace(seen, records=records, fresh=False, repair=False)
-        self._next_look(calls)
-        return None
-
-    def _after_tree(self, want: Want) -> None:
-        """What is missing above a record that stood already, or beside a node that does not join, is nobody's work in progress."""
-        seen, self._times.tree = self._carrier.seen, False
-        joins = want.serves and not want.leaving
-        stood = all(seen.leaf(want, type_) for type_ in want.layout.types)
-        self._carrier.seen = replace(seen, repair=stood or not joins)
-
-    def _next_look(self, calls: int) -> None:
-        """Looks are so far apart that a node makes one call an interval, whatever it looks at."""
-        pause = self._dns.interval * self._ports.chance.uniform(1.0, 1.2) * calls
-        self._times.look_at = max(self._times.look_at or 0.0, self._ports.clock.monotonic()) + pause
-
-    def _first_delay(self, situation: Situation) -> float:
-        """Seconds that this node lets others of its group look first. One that leaves waits for nobody."""
-        group = situation.group.instances if isinstance(situation.group, Group) else ()
-        ids = {i.id for i in group if i.serves or i.comes} | {situation.node.id}
-        rank = 0 if situation.leaving else sorted(ids).index(situation.node.id)
-        return pace.look_delay(self._dns.limits, rank, 1 + ceil(len(ids) / _PAGE))
-
-    def _left(self) -> float:
-        """Seconds to the next look."""
-        return max(0.0, (self._times.look_at or 0.0) - self._ports.clock.monotonic())
 
     def _reaps(self, situation: Situation, want: Want) -> bool:
         """True when this node should look for dead nodes' things now."""
@@ -248,7 +168,7 @@ class Registrar:
     def _reap(self, want: Want, situation: Situation) -> Generator[str, None, tuple[Held, ...]]:
         """Look for dead nodes' things, and take away what may go."""
         found = yield from search(self._carrier, self._ports, Search(self._settings, self._dns, want, situation))
-        self._next_look(1)
+        self._looks.later(1)
         if found.step is not None:
             yield from self._carrier.carry(found.step, self._dns.name)
         self._carrier.log.problems += [_text(blocked) for blocked in found.blocked]
@@ -260,29 +180,30 @@ class Registrar:
         self._carrier.log.problems += [_text(blocked) for blocked in end.move.blocked]
         step = end.move.step
         waiting = step.reason if isinstance(step, Wait) else "the change to be in force" if step else ""
-        want = self._want(situation)
-        pending = max(_SHORTEST, self._left()) if end.wait is None else min(end.wait, self._left() or end.wait)
-        report = self._report(situation, want if isinstance(want, Want) else None, waiting, pending)
-        return replace(report, held=(*end.move.held, *end.held))
+        want, seen, left = self._want(situation), self._carrier.seen, self._looks.left
+        if isinstance(want, Want):
+            stands = all(seen.leaf(want, type_) for type_ in want.layout.types)
+            self._told = _Told(stands and not self._carrier.blind and not self._carrier.memory.change, want.leads)
+        pending = max(_SHORTEST, left) if end.wait is None else min(end.wait, left or end.wait)
+        return replace(self._report(situation, waiting, pending), held=(*end.move.held, *end.held))
 
     def _failed(self, situation: Situation, error: HafleetError) -> DnsReport:
         """AWS broke the pass off: full jitter, longer each time, for ever."""
-        times = self._times
-        most = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0**times.failures)
-        times.failures = min(times.failures + 1, 10)
+        most = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0**self._failures)
+        self._failures = min(self._failures + 1, 10)
         wait = self._ports.chance.uniform(0.0, most)
-        times.retry_at = self._ports.clock.monotonic() + wait
+        self._retry_at = self._ports.clock.monotonic() + wait
         self._carrier.log.problems.append(str(error))
-        return self._report(situation, None, "AWS to answer", wait)
+        return self._report(situation, "AWS to answer", wait)
 
-    def _report(self, situation: Situation, want: Want | None, waiting: str, wait: float) -> DnsReport:
-        seen, log = self._carrier.seen, self._carrier.log
-        done = want is not None and all(seen.leaf(want, type_) for type_ in want.layout.types)
+    def _report(self, situation: Situation, waiting: str, wait: float) -> DnsReport:
+        """What is not known now is told as it was known last: AWS away is no reason to call a node unregistered."""
+        log = self._carrier.log
         return DnsReport(
             at=situation.at,
-            registered=done and not self._carrier.blind and not self._carrier.memory.change,
-            records=seen.own(situation.node.id),
-            leads=want is not None and want.leads,
+            registered=self._told.registered,
+            records=self._carrier.seen.own(situation.node.id),
+            leads=self._told.leads,
             done=tuple(log.done),
             problems=tuple(dict.fromkeys(log.problems)),
             waiting=waiting,

@@ -21,7 +21,7 @@ def resolve(scene: Scene) -> Move:
         found = seen.checks[memo.id]
         if found is None:  # somebody deleted it
             return Move(Remember(without(memory, slot)))
-        if normal(found.config) != normal(memo.config):  # somebody changed it: what it is now, is what will be replaced
+        if not _same(found.config, memo.config):  # somebody changed it: what it is now, is what will be replaced
             changed = replace(memo, config=found.config)
             return Move(Remember(replace(memory, checks={**memory.checks, slot: changed})))
     return NOTHING
