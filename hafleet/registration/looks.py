@@ -77,6 +77,7 @@ class Looks:
             return 0.0
         if all(seen.leaf(want, type_) for type_ in want.layout.types):
             if self._turn is not None:  # it has just joined: what it saw is new
+                self.now()
                 self.later(1)
             self._turn = None
         elif self._turn is None and want.serves and not want.leaving:
@@ -105,7 +106,9 @@ class Looks:
 
     def _first_delay(self, situation: Situation) -> float:
         """Seconds that this node lets others of its group look first. One that leaves waits for nobody."""
-        group = situation.group.instances if isinstance(situation.group, Group) else ()
+        group = (
+            situation.group.instances if isinstance(situation.group, Group) else ()
+        )  # of all leaf groups: one account
         ids = {i.id for i in group if i.serves or i.comes} | {situation.node.id}
         rank = 0 if situation.leaving else sorted(ids).index(situation.node.id)
         return pace.look_delay(self._dns.limits, rank, 1 + ceil(len(ids) / _PAGE))

@@ -9,7 +9,7 @@ from hafleet.core.dns.model import Situation
 from hafleet.core.dns.plan import Move, Scene, Wait, Want
 from hafleet.core.dns.report import DnsPlan, DnsReport
 from hafleet.core.dns.steps import next_step
-from hafleet.core.dns.want import Timing, make_want
+from hafleet.core.dns.want import Timing, leaf_group, make_want
 from hafleet.core.model import Group, Held
 from hafleet.core.settings import Settings
 from hafleet.errors import HafleetError
@@ -155,7 +155,9 @@ class Registrar:
         if memory.checks or memory.old_checks or memory.change:
             return False
         if situation.leaving:
-            return not carrier.blind and not carrier.seen.own(situation.node.id) and not _leads(situation)
+            live = [i.id for i in leaf_group(self._dns, situation) if i.serves]
+            leads = situation.node.id == min(live, default="")
+            return not carrier.blind and not carrier.seen.own(situation.node.id) and not leads
         return carrier.blind and not situation.serves and not memory.changed_at
 
     def _reaps(self, situation: Situation, want: Want) -> bool:
@@ -219,14 +221,6 @@ def exhaust(walk: Generator[str, None, T]) -> T:
         except StopIteration as end:
             found: T = end.value
             return found
-
-
-def _leads(situation: Situation) -> bool:
-    """True for the node in service with the lowest id of its group."""
-    group = situation.group
-    return isinstance(group, Group) and situation.node.id == min(
-        (i.id for i in group.instances if i.serves), default=""
-    )
 
 
 def _text(blocked: Blocked) -> str:

@@ -1,13 +1,13 @@
 """What this node's registration should be, from the settings and what the last pass told. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hafleet.core.dns.checks import Author, red_time, wanted_checks
-from hafleet.core.dns.layout import Blocked, make_layout
+from hafleet.core.dns.layout import Blocked, make_layout, own_group
 from hafleet.core.dns.model import RecordType, Situation
 from hafleet.core.dns.plan import Want
 from hafleet.core.dns_settings import Dns
-from hafleet.core.model import Group, Node
+from hafleet.core.model import Group, Instance, Node
 from hafleet.core.settings import Settings
 
 
@@ -27,8 +27,8 @@ def make_want(settings: Settings, dns: Dns, situation: Situation, zone_id: str, 
     if isinstance(layout, Blocked):
         return layout
     found = addresses(dns, node)
-    group = situation.group if isinstance(situation.group, Group) else None
-    live = frozenset(i.id for i in group.instances if i.serves) if group else frozenset()
+    group = leaf_group(dns, situation)
+    live = frozenset(i.id for i in group if i.serves)
     return Want(
         author=Author(settings.fleet, node.id, node.region),
         layout=layout,
@@ -43,10 +43,19 @@ def make_want(settings: Settings, dns: Dns, situation: Situation, zone_id: str, 
         join_at=timing.join_at,
         settle=dns.settle,
         live=live,
-        members=live | frozenset(i.id for i in group.instances if i.comes) if group else frozenset(),
+        members=live | frozenset(i.id for i in group if i.comes),
         leads=bool(live) and min(live) == node.id,
         nonce=timing.nonce,
     )
+
+
+def leaf_group(dns: Dns, situation: Situation) -> tuple[Instance, ...]:
+    """The instances of the own Auto Scaling group that stand in this node's leaf group; none while they are not known."""
+    node, group = situation.node, situation.group
+    if not isinstance(group, Group):
+        return ()
+    own = own_group(dns, node)
+    return tuple(i for i in group.instances if own_group(dns, replace(node, zone=i.zone)) == own)
 
 
 def addresses(dns: Dns, node: Node) -> dict[RecordType, str]:
