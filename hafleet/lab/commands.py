@@ -58,6 +58,9 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
+    click.echo(f"dns {found['dns']}  {found['dig']}")
+    for line in found["records"] or ["nobody is registered"]:
+        click.echo(f"  {line}")
     for group, members in sorted(found["groups"].items()):
         click.echo(f"group {group}" if members else f"group {group}, nobody in it")
         for line in members:

@@ -20,6 +20,7 @@ from hafleet.lab.network import claim
 from hafleet.lab.node import Node
 from hafleet.lab.plan import EDGE, Plan
 from hafleet.lab.processes import Processes, wait_until
+from hafleet.lab.registered import Leaf, ask, leaves
 from hafleet.lab.servers import Servers
 
 FOLLOW = 0.1  # seconds between two looks at EC2
@@ -48,6 +49,7 @@ class Lab:
         self.agents = agents
         self.environment = environment or {}
         self.nodes: list[Node] = []
+        self._reloads_before = 0  # of nodes that have gone
         self._stack = contextlib.ExitStack()
         self._stop = threading.Event()
         self._lock = threading.RLock()
@@ -115,12 +117,14 @@ class Lab:
     # --- the nodes ---
 
     def start_nodes(self, count: int, timeout: float = 30.0) -> None:
-        """Create the edge group and wait until its nodes exist (not until they serve)."""
+        """Create the edge group, and the zone they register in, and wait until its nodes exist (not until they serve)."""
+        if self.plan.dns is not None:
+            self.cloud.create_zone(self.plan.dns["zone"])
         self.group(EDGE, count)
         self.wait_until(lambda: len(self.nodes) == count, timeout, f"{count} nodes")
 
     def open_shop(self, nodes: int, timeout: float = 60.0) -> None:
-        """The groups of the demo's plan, and nodes that serve them.
+        """The groups of the demo's plan, and nodes that serve them and, where the plan says so, stand in DNS.
 
         Raises:
             TimeoutError: they do not serve in time; the message ends with what the agents said last.
@@ -130,6 +134,7 @@ class Lab:
         self.start_nodes(nodes)
         try:
             self.wait_converged(timeout)
+            self.wait_registered(timeout)
         except TimeoutError as error:
             said = "\n".join(line for node in self.nodes for line in node.agent_log().splitlines()[-5:])
             raise TimeoutError(f"{error}\n{said}") from error
@@ -177,9 +182,26 @@ class Lab:
             wanted = {b: sorted(self.expected(b)) for b in self.plan.names}
             raise TimeoutError(f"{error}: wanted {wanted}, in rotation {state}") from error
 
+    def registered(self) -> tuple[Leaf, ...]:
+        """The nodes' records in Route 53, lowest instance id first."""
+        return tuple(sorted(leaves(self.cloud), key=lambda leaf: leaf.node))
+
+    def wait_registered(self, timeout: float = 30.0) -> float:
+        """Wait until DNS has answered with every node; returns the seconds it took. Raises TimeoutError."""
+        if self.plan.dns is None:
+            return 0.0
+        name, seen = str(self.plan.dns["name"]), set[str]()
+
+        def answered() -> bool:
+            seen.update(ask(self.cloud.dns, name))
+            return seen >= {node.address for node in self.nodes}
+
+        return self.wait_until(answered, timeout, "DNS to answer with every node")
+
     def reloads(self) -> int:
-        """Reloads of all nodes so far."""
-        return sum(node.reloads() for node in self.nodes)
+        """Reloads of all nodes so far, of those that have gone too."""
+        with self._lock:
+            return self._reloads_before + sum(node.reloads() for node in self.nodes)
 
     def status(self) -> dict[str, Any]:
         """The whole lab as JSON data."""
@@ -189,7 +211,14 @@ class Lab:
                 f"{machine.id} {machine.address} {machine.lifecycle}"
             )
         nodes = [node.status() for node in self.nodes]
-        return {"aws": self.cloud.environment, "dns": self.cloud.dns, "groups": groups, "nodes": nodes}
+        records = [leaf.line() for leaf in self.registered()]
+        ways = {"aws": self.cloud.environment, "dns": self.cloud.dns, "dig": self.dig()}
+        return {**ways, "records": records, "groups": groups, "nodes": nodes}
+
+    def dig(self) -> str:
+        """The command that asks DNS for the nodes; "" where they stay out of it."""
+        host, _, port = self.cloud.dns.rpartition(":")
+        return f"dig +short @{host} -p {port} {self.plan.dns['name']}" if self.plan.dns else ""
 
     def wait_until(self, predicate: Callable[[], bool], timeout: float, what: str) -> float:
         """As ``processes.wait_until``, but fails at once when the follower has stopped."""
@@ -225,6 +254,7 @@ class Lab:
         edge = {m.id: m for m in running if m.group == EDGE}
         for node in [node for node in self.nodes if node.id not in edge]:
             self.nodes.remove(node)
+            self._reloads_before += node.reloads()
             node.stop()
         known = {node.id for node in self.nodes}
         for machine in edge.values():

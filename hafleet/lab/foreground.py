@@ -7,6 +7,7 @@ from typing import Any
 
 from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
+from hafleet.lab.plan import Plan, shop_dns
 from hafleet.lab.processes import ended_by_signals
 from hafleet.lab.remote import FILE, Json, Listener, refuse_second
 
@@ -17,7 +18,7 @@ def keep_up(binary: str, nodes: int) -> int:
     try:
         refuse_second(Path(FILE))
         print("starting a local AWS and the fleet ...", flush=True)
-        with ended_by_signals(), Lab(binary=binary) as lab:
+        with ended_by_signals(), Lab(Plan(dns=shop_dns()), binary=binary) as lab:
             listener = Listener(Path(FILE), verbs(lab, over))
             try:
                 lab.open_shop(nodes)
@@ -84,8 +85,9 @@ The lab is up. Its nodes, and their folders:
 {nodes}
 Any AWS tool reaches the local AWS with
 {exports}
-Route 53's name server is {lab.cloud.dns} (dig @HOST -p PORT NAME),
-and `hafleet plan`, `observe`, `doctor` ... work as on the first node with
+The nodes stand in Route 53, whose name server is {lab.cloud.dns}:
+  {lab.dig()}
+And `hafleet plan`, `observe`, `doctor` ... work as on the first node with
   export AWS_EC2_METADATA_SERVICE_ENDPOINT={node.imds.url}
   export AWS_ACCESS_KEY_ID={NODES}
   export HAFLEET_CONFIG={node.settings}

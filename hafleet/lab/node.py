@@ -2,9 +2,11 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ HEALTH_PORT = 8403
 STATS_PORT = 8404
 STATUS_PORT = 8405
 IMDS_PORT = 1338
+HEALTH_URI = "/hafleet-health"
 
 
 class Node:
@@ -48,6 +51,7 @@ class Node:
         self.haproxy = Supervised(processes, argv, log=folder / "haproxy.log")
         self.haproxy.ready = self.config.exists
         self.agent: Supervised | None = None
+        self._environment: dict[str, str] = {}  # that points a command to the lab as this node
 
     @property
     def http(self) -> str:
@@ -58,8 +62,9 @@ class Node:
         """Start the agent with these variables (None: no agent, a test writes the configuration), then HAProxy after it."""
         if environment is not None:
             argv = [sys.executable, "-m", "hafleet.cli", "agent", "-c", str(self.settings)]
-            own = {**environment, "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url}
-            self.agent = Supervised(self._processes, argv, log=self.folder / "agent.log", environment=own)
+            self._environment = {**environment, "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url}
+            log = self.folder / "agent.log"
+            self.agent = Supervised(self._processes, argv, log=log, environment=self._environment)
             self.agent.delay = 0.5
             self.agent.start()
         self.haproxy.start()
@@ -70,6 +75,36 @@ class Node:
             self.agent.stop()
         self.haproxy.stop(grace)
         self.imds.close()
+
+    def fail(self) -> None:
+        """SIGKILL for its HAProxy, which is not started again before ``recover``."""
+        self.haproxy.ready = lambda: False
+        self.haproxy.kill()
+
+    def recover(self) -> None:
+        """HAProxy may start again."""
+        self.haproxy.ready = self.config.exists
+
+    def command(self, *words: str, timeout: float = 90.0) -> "subprocess.CompletedProcess[str]":
+        """Run ``hafleet WORDS`` as on this node.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer than ``timeout`` seconds.
+        """
+        argv = [sys.executable, "-m", "hafleet.cli", *words, "-c", str(self.settings)]
+        env = {**os.environ, **self._environment}
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, env=env)
+
+    def health(self) -> int:
+        """Status of its health listener, as a checker of Route 53 sees it; 0 while nobody answers."""
+        connection = HTTPConnection(self.address, HEALTH_PORT, timeout=2)
+        try:
+            connection.request("GET", HEALTH_URI)
+            return connection.getresponse().status
+        except (OSError, HTTPException):
+            return 0
+        finally:
+            connection.close()
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Replace hafleet.yaml in one step, as configuration management does."""

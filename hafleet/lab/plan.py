@@ -10,6 +10,10 @@ from hafleet.lab.servers import PORT
 FLEET = "lab"
 EDGE = "edge"  # the load balancers' own group
 STICKY_HEADER = "x-user"
+ZONE = "example.test"
+DNS_NAME = f"lb.{ZONE}"
+DNS_TTL = 2  # seconds
+INTERVAL, THRESHOLD = 10, 2  # of the nodes' health checks: seconds, probes in a row
 
 
 def shop_backends() -> list[dict[str, Any]]:
@@ -36,6 +40,19 @@ def shop_backends() -> list[dict[str, Any]]:
     ]
 
 
+def shop_dns() -> dict[str, Any]:
+    """The dns section of the demo: real health checks, and everything else quick enough to watch."""
+    return {
+        "name": DNS_NAME,
+        "zone": ZONE,
+        "ttl": DNS_TTL,
+        "health": {"endpoint": {"interval": INTERVAL, "threshold": THRESHOLD}},
+        "interval": "1s",
+        "settle": "5s",
+        "reap": {"interval": "2s", "confirm": "2s"},
+    }
+
+
 @dataclass(slots=True)
 class Plan:
     """The part of hafleet.yaml that a story changes while the lab runs."""
@@ -43,6 +60,7 @@ class Plan:
     backends: list[dict[str, Any]] = field(default_factory=shop_backends)
     default_backend: str = "shop"
     interval: float = 1.0  # seconds between passes
+    dns: dict[str, Any] | None = None  # the dns section; None: the nodes stay out of DNS
     extra: dict[str, Any] = field(default_factory=dict)  # sections that replace the lab's own, such as safety
 
     def settings(self, node: Node) -> dict[str, Any]:
@@ -57,6 +75,8 @@ class Plan:
             "passes": {"interval": f"{self.interval:g}s", "settle_min": "50ms", "settle_max": "300ms"},
             "safety": {"reload_min_interval": "1s"},
         }
+        if self.dns is not None:
+            shared["dns"] = self.dns
         return {**shared, **node.own_settings(), **self.extra}
 
     def set_weight(self, backend: str, group: str, weight: int) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,7 +15,25 @@ NOTE = 300  # characters of a note in the summary
 STEP = 20  # columns for a step's name in the live table
 FIGURES = 38  # columns that the figures and the gaps take there
 
-Row = tuple[str, float | None, int, int, int, str]
+
+class Row(NamedTuple):
+    """One line of the summary."""
+
+    name: str
+    converged: float | None  # seconds
+    dns: float | None  # seconds
+    reloads: int
+    requests: int
+    failed: int
+    may_lose: str  # why requests are lost here whatever anybody does; "": none may be
+    note: str
+
+    @property
+    def style(self) -> str | None:
+        """How it is to be seen."""
+        if self.converged is None or (self.failed and not self.may_lose):
+            return "red"
+        return "yellow" if self.failed else None
 
 
 class Progress:
@@ -58,20 +76,27 @@ class Progress:
         """The table at the end."""
         table = Table(title="hafleet demo")
         table.add_column("step")
-        for name in ("converged", "reloads", "requests", "failed"):
+        for name in ("converged", "DNS", "reloads", "requests", "failed"):
             table.add_column(name, justify="right")
-        for name, converged, reloads, requests, failed, _note in rows:
-            time_text = "-" if converged is None else f"{converged:.2f} s"
-            style = "red" if failed or converged is None else None
-            table.add_row(name, time_text, str(reloads), str(requests), str(failed), style=style)
-        sent, total = sum(row[3] for row in rows), sum(row[4] for row in rows)
+        for row in rows:
+            figures = (_seconds(row.converged), _seconds(row.dns), str(row.reloads), str(row.requests), str(row.failed))
+            table.add_row(row.name, *figures, style=row.style)
+        sent, total = sum(row.requests for row in rows), sum(row.failed for row in rows if not row.may_lose)
+        excused = [row for row in rows if row.may_lose]
         table.add_section()
-        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sent), str(total))
+        table.add_row(
+            "all", "", "", str(sum(row.reloads for row in rows)), str(sent), str(sum(row.failed for row in rows))
+        )
         self.console.print(table)
         for row in rows:
-            self.console.print(f"{row[0]}: {_short(row[5])}", markup=False)
+            self.console.print(f"{row.name}: {_short(row.note)}", markup=False)
+        for row in excused:
+            self.console.print(f"{row.name}: {row.failed} requests were lost; {row.may_lose}", markup=False)
         took = time.monotonic() - self._began
-        self.console.print(f"{total} of {sent} requests failed, in {took:.0f} s", style="red" if total else "green")
+        apart = f", apart from {excused[0].name}" if excused else ""
+        self.console.print(
+            f"{total} of {sent} requests failed{apart}, in {took:.0f} s", style="red" if total else "green"
+        )
 
     def _line(self, text: str) -> None:
         self.console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False)
@@ -130,10 +155,14 @@ class LiveProgress(Progress):
         elif self._note:
             rows.append(("", "", (0, 0), self._note))
         for name, state, (requests, failed), note in rows:
-            style = "red" if failed or state == "FAILED" else None
+            style = "red" if state == "FAILED" else "yellow" if failed else None
             table.add_row(name, state, str(requests), str(failed), _short(note, room), style=style)
         return table
 
 
 def _short(note: str, most: int = NOTE) -> str:
     return note if len(note) <= most else note[: most - 3] + "..."
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"

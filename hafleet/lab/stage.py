@@ -22,6 +22,7 @@ class Stage:
     say: Callable[[str], None]
     restart_clock: Callable[[], None]  # the change that the fleet has to follow happens now
     converged: Callable[[], None]  # the fleet has followed
+    dns_took: Callable[[float], None]  # DNS has followed, so many seconds after the change
 
     def follow(self) -> None:
         """Wait until every node serves exactly what it should, and stop the chapter's clock."""
@@ -51,3 +52,4 @@ class Chapter:
 
     name: str
     play: Callable[[Stage], str]
+    may_lose: str = ""  # why requests are lost here whatever anybody does; "": none may be

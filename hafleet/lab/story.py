@@ -6,7 +6,7 @@ are not its business, the demo counts them.
 
 import time
 
-from hafleet.lab import story_faults
+from hafleet.lab import story_dns, story_faults
 from hafleet.lab.stage import SETTLE, Chapter, Stage, StoryError
 
 
@@ -80,11 +80,14 @@ STORY = (
     Chapter("scale in", scale_in),
     Chapter("blue/green weights", blue_green),
     Chapter("rolling replace", rolling_replace),
+    Chapter("node joins", story_dns.node_joins),
+    Chapter("node killed", story_dns.node_killed, may_lose="until its health check notices, clients are sent to it"),
+    Chapter("dead node reaped", story_dns.dead_reaped),
+    Chapter("node drained", story_dns.node_drained),
     Chapter("template edit", story_faults.template_edit),
     Chapter("broken template", story_faults.broken_template),
     Chapter("AWS unreachable", story_faults.aws_unreachable),
     Chapter("page 2 lost", story_faults.page_lost),
     Chapter("half the instances missing", story_faults.half_missing),
     Chapter("agent killed", story_faults.agent_killed),
-    Chapter("node restart (load moved away first)", story_faults.node_restart),
 )

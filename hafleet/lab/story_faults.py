@@ -1,13 +1,11 @@
-"""Chapters in which something breaks: templates, AWS, an agent, a node. Nothing that serves may notice."""
+"""Chapters in which something breaks: templates, AWS, an agent. Nothing that serves may notice."""
 
-import http.client
 import json
 import os
 import time
 
 from hafleet.lab.cloud import NODES
-from hafleet.lab.node import HTTP_PORT, Node
-from hafleet.lab.plan import STICKY_HEADER
+from hafleet.lab.node import Node
 from hafleet.lab.stage import SETTLE, Stage, StoryError
 
 WATCH = 5.0  # how long a fault lasts
@@ -125,42 +123,6 @@ def agent_killed(stage: Stage) -> str:
     stage.follow()
     stage.gone("shop-green", 3)
     return "the new agent drained the server that left meanwhile"
-
-
-def node_restart(stage: Stage) -> str:
-    """HAProxy of one node restarts while the other one serves; the stick table comes back from the peer."""
-    first, second = stage.lab.nodes[:2]
-    stage.traffic.aim([first.http])
-    time.sleep(0.5)  # requests in flight on the second node end
-    user = f"u{time.time_ns()}"
-    learned = _cart(first, user)
-    stage.lab.wait_until(lambda: user in second.stuck("cart"), 5, "the entry to reach the other node")
-    starts = second.haproxy.starts
-    second.haproxy.terminate()
-    stage.lab.wait_until(lambda: second.haproxy.starts > starts, SETTLE, "HAProxy to be started again")
-    stage.lab.wait_until(lambda: user in second.stuck("cart"), SETTLE, "the restarted node to learn the stick table")
-    stage.follow()
-    same = _cart(second, user)
-    if same != learned:
-        raise StoryError(f"{user} was on {learned} and came to {same} after the restart")
-    stage.traffic.aim([node.http for node in stage.lab.nodes])
-    time.sleep(1)
-    return f"{user} met {learned} again on the restarted node"
-
-
-def _cart(node: Node, user: str) -> str:
-    """The instance that answers this user through this node."""
-    headers = {"Host": "cart.example.com", STICKY_HEADER: user}
-    connection = http.client.HTTPConnection(node.address, HTTP_PORT, timeout=5)
-    try:
-        connection.request("GET", "/cart", headers=headers)
-        answer = connection.getresponse()
-        body = answer.read().decode()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise StoryError(f"node {node.id} answered {answer.status} for the cart of {user}")
-    return body.split()[0]
 
 
 def write_template(node: Node, text: str) -> None:
