@@ -22,7 +22,7 @@ class Looks:
         self._dns = dns
         self._ports = ports
         self._carrier = carrier
-        self._started = 0.0
+        self._started = ports.clock.monotonic()
         self._due: float | None = None  # None before the first pass
         self._count = 0
         self._tree = False  # the next look must be at the tree
@@ -36,7 +36,6 @@ class Looks:
     def begin(self, situation: Situation) -> float:
         """Seconds to wait before the first look of this agent's life, so that the nodes of a group do not look at once."""
         if self._due is None:
-            self._started = self._ports.clock.monotonic()
             self._due = self._started + self._first_delay(situation)
         return self.left if self._carrier.blind and not self._count else 0.0
 
