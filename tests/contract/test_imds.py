@@ -11,7 +11,8 @@ from socketserver import ThreadingTCPServer
 import pytest
 
 from hafleet.adapters.imds import ImdsMetadata, StaticMetadata
-from hafleet.core.model import Node
+from hafleet.adapters.imds.service import Service
+from hafleet.core.model import Node, Notice, Notices
 from hafleet.core.settings import Static
 from hafleet.errors import MetadataUnavailable
 
@@ -208,8 +209,8 @@ def test_an_endpoint_that_nobody_serves(endpoint: str) -> None:
 
 
 def test_the_endpoint_by_mode() -> None:
-    assert ImdsMetadata({})._endpoint == "http://169.254.169.254"
-    assert ImdsMetadata({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"})._endpoint == "http://[fd00:ec2::254]"
+    assert Service({}).endpoint == "http://169.254.169.254"
+    assert Service({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}).endpoint == "http://[fd00:ec2::254]"
 
 
 def test_a_node_described_by_hand() -> None:
@@ -236,3 +237,150 @@ def test_the_public_addresses_of_a_node_described_by_hand(
         Static.model_validate({"id": "node-1", "private_ip": private, "public_ip": public})
     ).identity()
     assert (node.public, node.ipv6) == expected
+
+
+# --- what is announced ------------------------------------------------------------------------------------------------
+
+TARGET, SPOT = f"{META}autoscaling/target-lifecycle-state", f"{META}spot/instance-action"
+REBALANCE, MAINTENANCE = f"{META}events/recommendations/rebalance", f"{META}events/maintenance/scheduled"
+REBOOT = (
+    '{"NotBefore": "21 Jan 2026 09:00:43 GMT", "Code": "system-reboot", "Description": "scheduled reboot", '
+    '"EventId": "instance-event-0d59937288b749b32", "NotAfter": "21 Jan 2026 09:17:23 GMT", "State": "active"}'
+)
+AT_REBOOT = 1768986043.0
+
+
+def test_nothing_is_announced(imds: Imds) -> None:
+    assert ImdsMetadata(imds.environ).notices() == Notices()
+    assert imds.asked == ["PUT /latest/api/token", *(f"GET {path}" for path in (TARGET, SPOT, REBALANCE, MAINTENANCE))]
+
+
+def test_all_that_can_be_announced_at_once(imds: Imds) -> None:
+    imds.items[TARGET] = "Terminated\n"
+    imds.items[SPOT] = '{"action": "terminate", "time": "2026-01-21T09:00:43Z"}'
+    imds.items[REBALANCE] = '{"noticeTime": "2026-01-21T08:58:43Z"}'
+    imds.items[MAINTENANCE] = f"[{REBOOT}]"
+    assert ImdsMetadata(imds.environ).notices() == Notices(
+        target="Terminated",
+        spot=Notice("terminate", AT_REBOOT),
+        rebalance=AT_REBOOT - 120,
+        maintenance=(Notice("system-reboot", AT_REBOOT),),
+    )
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["InService", "Standby", "Detached", "Warmed:Running", "Warmed:Stopped", "Warmed:Terminating:Wait", "Something"],
+)
+def test_a_target_state_is_told_as_it_stands(imds: Imds, state: str) -> None:
+    imds.items[TARGET] = state
+    assert ImdsMetadata(imds.environ).notices().target == state
+
+
+def test_what_is_announced_is_read_each_time(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    assert metadata.notices().target == ""
+    imds.items[TARGET] = "InService"
+    assert metadata.notices().target == "InService"
+    imds.items[TARGET] = "Terminated"
+    assert metadata.notices().target == "Terminated"
+
+
+def test_a_token_that_ended_is_renewed_for_notices(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    metadata.notices()
+    imds.token = "another"
+    imds.items[TARGET] = "Standby"
+    assert metadata.notices().target == "Standby"
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_silence_is_not_the_absence_of_notices(imds: Imds, status: int) -> None:
+    imds.item_status = status
+    with pytest.raises(MetadataUnavailable, match=f"HTTP {status}"):
+        ImdsMetadata(imds.environ).notices()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (TARGET, "<html>a portal</html>"),
+        (TARGET, "In Service"),
+        (TARGET, "x" * 300),
+        (SPOT, ""),
+        (SPOT, "{bad"),
+        (SPOT, "[]"),
+        (SPOT, '{"action": "terminate"}'),
+        (SPOT, '{"action": "terminate", "time": 5}'),
+        (SPOT, '{"action": "terminate", "time": "soon"}'),
+        (SPOT, '{"action": "", "time": "2026-01-21T09:00:43Z"}'),
+        (SPOT, '{"action": null, "time": "2026-01-21T09:00:43Z"}'),
+        (REBALANCE, "{}"),
+        (REBALANCE, "null"),
+        (MAINTENANCE, "{}"),
+        (MAINTENANCE, "[" * 60000),
+    ],
+)
+def test_a_notice_that_cannot_be_read_is_unknown_with_its_place(imds: Imds, path: str, text: str) -> None:
+    imds.items[path] = text
+    with pytest.raises(MetadataUnavailable, match=f"{path} cannot be read: .*check who answers") as caught:
+        ImdsMetadata(imds.environ).notices()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[]", ()),
+        ("", ()),
+        (f"[{REBOOT.replace('active', 'completed')}]", ()),
+        (f"[{REBOOT.replace('active', 'canceled')}]", ()),
+        ('[{"Code": "system-reboot", "State": "active"}]', (Notice("system-reboot", 0.0),)),
+        ('[{"NotBefore": "21 Jan 2026 09:00:43 GMT"}]', (Notice("unknown", AT_REBOOT),)),
+        ('[{"Code": "a\\nb", "NotBefore": 7}]', (Notice("unknown", 0.0),)),
+        (f'[5, null, {REBOOT}, {{"Code": "instance-stop", "NotBefore": "20 Jan 2026 09:00:43 GMT"}}]', None),
+    ],
+)
+def test_maintenance_is_told_as_far_as_it_can_be_read(
+    imds: Imds, text: str, expected: tuple[Notice, ...] | None
+) -> None:
+    imds.items[MAINTENANCE] = text
+    imds.items[TARGET] = "Terminated"
+    in_order = (Notice("instance-stop", AT_REBOOT - 86400), Notice("system-reboot", AT_REBOOT))
+    told = ImdsMetadata(imds.environ).notices()
+    assert told == Notices(target="Terminated", maintenance=in_order if expected is None else expected)
+
+
+def test_many_events_are_one_answer(imds: Imds) -> None:
+    imds.items[MAINTENANCE] = f"[{', '.join([REBOOT] * 50)}]"  # longer than one packet, and than what a token may be
+    assert len(ImdsMetadata(imds.environ).notices().maintenance) == 50
+
+
+def test_two_threads_share_a_service_whose_token_ends(imds: Imds) -> None:
+    metadata = ImdsMetadata(imds.environ)
+    imds.items[TARGET] = "InService"
+    faults: list[BaseException] = []
+
+    def ask() -> None:
+        for number in range(15):
+            imds.token = f"{threading.get_ident()}-{number}"
+            try:
+                metadata.notices()
+            except MetadataUnavailable:  # the other thread made a third token meanwhile
+                pass
+            except BaseException as fault:
+                faults.append(fault)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    imds.token = "the last"
+    assert metadata.notices().target == "InService"
+
+
+def test_nothing_is_announced_for_a_node_described_by_hand() -> None:
+    static = Static.model_validate({"id": "node-1", "private_ip": "10.0.0.7"})
+    assert StaticMetadata(static).notices() == Notices()
