@@ -4,7 +4,7 @@ Every read either returns a complete answer or raises a ``SourceUnavailable``/``
 """
 
 from hafleet.ports.aws import Dns, Hooks, Instances, Membership
-from hafleet.ports.disk import DnsStore, History, Store
+from hafleet.ports.disk import DnsStore, History, LifeStore, Store
 from hafleet.ports.haproxy import Proxy, Renderer
 from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, Wakeups, Watch
 
@@ -15,6 +15,7 @@ __all__ = [
     "History",
     "Hooks",
     "Instances",
+    "LifeStore",
     "Locks",
     "Membership",
     "NodeMetadata",

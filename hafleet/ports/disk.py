@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from hafleet.core.dns.model import DnsMemory
+from hafleet.core.life import LifeMemory
 from hafleet.core.model import Memory, Rendered
 
 
@@ -30,6 +31,18 @@ class DnsStore(Protocol):
         ...
 
     def save(self, memory: DnsMemory) -> None:
+        """Write atomically, with a checksum. Raises StoreError."""
+        ...
+
+
+class LifeStore(Protocol):
+    """The memory of the lifecycle hooks, on disk."""
+
+    def load(self, node_id: str) -> LifeMemory:
+        """The memory of this node; an empty one when there is none yet. Raises StateCorrupt (the file was put aside)."""
+        ...
+
+    def save(self, memory: LifeMemory) -> None:
         """Write atomically, with a checksum. Raises StoreError."""
         ...
 
