@@ -214,10 +214,10 @@ class Carrier:
             self._forgive_at = self._ports.clock.monotonic() + _FORGIVE
         self.remember(memory)
         if digest != self._lost:
-            self._lost = digest
             self.blind = True
             for id_ in {c.record.check for c in step.batch if c.action == "CREATE"} - {""}:
                 yield from self.look_at_check(id_)
+            self._lost = digest  # only now: a look that failed has told nothing, and the same batch may be sent to be told
         return None
 
     def _await(self, change: str) -> Walk:
