@@ -103,10 +103,10 @@ def weight(backend: str, group: str, weight: int) -> None:
 @click.argument("kind")
 @click.option(
     "--service",
-    type=click.Choice(["", "autoscaling", "ec2"]),
+    type=click.Choice(["", "autoscaling", "ec2", "route53"]),
     default="",
     show_choices=False,
-    help="autoscaling or ec2; every service without it.",
+    help="autoscaling, ec2 or route53; every service without it.",
 )
 @click.option("--operation", default="", help="Such as DescribeAutoScalingGroups.")
 def fault(kind: str, service: str, operation: str) -> None:
