@@ -162,7 +162,7 @@ def once(path: Path, as_json: bool, force: bool) -> None:
             around = Circumstances(("once",), time.monotonic() - started, faults)
             report = make_report(parts.settings, made, done, around)
         report = replace(report, dns=registering.once(parts, made))
-        publish.write_status(publish.status_path(parts.settings.state_dir), report, lambda f: click.echo(f, err=True))
+        registering.show(parts, report, lambda fault: click.echo(fault, err=True))
     if as_json:
         click.echo(publish.to_json(report))
     else:

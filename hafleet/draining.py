@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from hafleet import registering
 from hafleet.compose import Parts
 from hafleet.core import phase, switch
 from hafleet.core.model import Held, Memory, Rendered, Unknown
-from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StateCorrupt, StoreError
-from hafleet.publish import read_status, status_path
+from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StateCorrupt
 
 _QUIET_LOOKS = 3  # looks in a row without a session: one alone may fall between two requests
 _BETWEEN = 1.0  # seconds between two looks
@@ -80,10 +80,7 @@ def _registered(parts: Parts) -> tuple[str, ...]:
     """What of this node still stands in Route 53, as the running agent told last. The last record of a name is not waited for."""
     if parts.settings.dns is None or parts.locks.agent_pid() is None:
         return ()
-    try:
-        told = read_status(status_path(parts.settings.state_dir)).dns
-    except StoreError:
-        told = None
+    told = registering.last_told(parts)
     if told is None:
         return ("the agent to tell of Route 53",)
     if any(held.rule == "last_record" for held in told.held):

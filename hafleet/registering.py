@@ -2,20 +2,23 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from functools import partial
 
 from hafleet.compose import Parts
-from hafleet.core import phase, situation
+from hafleet.core import situation
 from hafleet.core.dns.checks import fleet_prefix, read_reference
 from hafleet.core.dns.model import Check, Record, Situation
 from hafleet.core.dns.plan import Apply, AwaitInsync, CreateCheck, DeleteCheck, Step, Wait, describe
 from hafleet.core.dns.report import NO_INTENT, DnsPlan, DnsReport, Intent
-from hafleet.core.model import Group, Node, Unknown
-from hafleet.errors import HafleetError, SourceUnavailable
+from hafleet.core.model import Node
+from hafleet.core.report import Report
+from hafleet.errors import HafleetError, SourceUnavailable, StoreError
+from hafleet.publish import read_status, status_path, write_status
 from hafleet.reconcile import Plan
 from hafleet.registration import Registrar
-from hafleet.registration.byhand import Reaper
+from hafleet.registration.byhand import Reaper, place, together
 
 _PATIENCE = 10.0  # seconds that `once` waits for Route 53 at a stretch
 
@@ -94,6 +97,21 @@ def once(parts: Parts, made: Plan) -> DnsReport | None:
     return _through(registrar, told)
 
 
+def show(parts: Parts, report: Report, on_fault: Callable[[str], None]) -> None:
+    """Replace the status file. A pass that left DNS to the agent that runs leaves standing what that one told of it."""
+    whole = replace(report, dns=report.dns or last_told(parts))
+    write_status(status_path(parts.settings.state_dir), whole, on_fault)
+
+
+def last_told(parts: Parts) -> DnsReport | None:
+    """What the agent that runs told last of its DNS side; None where none runs, or it told nothing yet."""
+    if parts.settings.dns is None or parts.locks.agent_pid() is None:
+        return None
+    with suppress(StoreError):
+        return read_status(status_path(parts.settings.state_dir)).dns
+    return None
+
+
 def _through(registrar: Registrar, told: Situation) -> DnsReport:
     """Passes until the node is registered, nothing is pending, or the wait is longer than a person's patience."""
     done: tuple[str, ...] = ()
@@ -138,23 +156,16 @@ def reaper(parts: Parts, group: str, rest: Callable[[float, str], None]) -> Reap
     Raises:
         HafleetError: no group is given, and this host is not in one.
     """
-    node = _place(parts, group)
-
-    def read() -> Group:
-        found = phase.own_group(
-            node.group, parts.ports.membership.read(frozenset({node.group}), frozenset(), frozenset())
-        )
-        if found is None or isinstance(found, Unknown):
-            raise SourceUnavailable(found.reason if found else "no group is named", where="autoscaling")
-        return found
-
-    return Reaper(parts.settings, parts.dns_ports(), read, rest, node)
+    dns = parts.dns_ports()  # says so where there is no dns section
+    where = _place(parts, group)
+    return Reaper(parts.settings, dns, partial(together, parts.membership, frozenset({where.group})), rest, where)
 
 
 def _place(parts: Parts, group: str) -> Node:
-    """Where the fleet is. On a node all is known; elsewhere the group has to be named, and the region is the settings'."""
+    """Where the fleet is. On a node all is known; elsewhere the group has to be named."""
     if group:
-        return Node("operator", IPv4Address("127.0.0.1"), "", parts.settings.aws.region or "", group)
+        _, _, region = parts.account.scaling()
+        return place(parts.settings, region, group)
     try:
         node = parts.ports.metadata.identity()
     except SourceUnavailable as error:

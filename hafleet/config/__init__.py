@@ -38,8 +38,12 @@ class _Partial(Settings):
     backends: tuple[Backend, ...] = Field(default=())
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, *, elsewhere: bool = False) -> Loaded:
     """The settings in this file.
+
+    Args:
+        path: of hafleet.yaml.
+        elsewhere: this host is none that the settings are for, so that the folders they name are not looked for.
 
     Raises:
         SettingsError: with every problem of the file, in file order, warnings included.
@@ -49,7 +53,7 @@ def load(path: Path) -> Loaded:
         document = read(data)
     except Unreadable as error:
         raise SettingsError(_problems(path, [(error.fault, True)])) from None
-    settings, found = _judge(document)
+    settings, found = _judge(document, elsewhere=elsewhere)
     problems = _problems(path, [*((fault, True) for fault in document.faults), *found])
     if settings is None or any(problem.fatal for problem in problems):
         raise SettingsError(problems)
@@ -80,7 +84,7 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def _judge(document: Document) -> tuple[Settings | None, list[tuple[Fault, bool]]]:
+def _judge(document: Document, *, elsewhere: bool) -> tuple[Settings | None, list[tuple[Fault, bool]]]:
     """The settings, or None, and every fault: (fault, fatal)."""
     values, _ = document.plain()
     try:
@@ -88,7 +92,7 @@ def _judge(document: Document) -> tuple[Settings | None, list[tuple[Fault, bool]
     except ValidationError as error:
         refused = _first_hand(error)
         return None, [*_refusals(document, refused), *_rules_of_the_rest(document, refused)]
-    return settings, _rules(document, _findings(settings))
+    return settings, _rules(document, check(settings) if elsewhere else _findings(settings))
 
 
 def _first_hand(error: ValidationError) -> list[ErrorDetails]:

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 from hafleet.core.dns.checksteps import clean
 from hafleet.core.dns.layout import Blocked
 from hafleet.core.dns.model import DnsMemory, Record, Situation
+from hafleet.core.dns.places import zones
 from hafleet.core.dns.plan import Apply, Move, Scene, Step, Want, describe, first
 from hafleet.core.dns.steps import insync
 from hafleet.core.dns.want import Timing, make_want
 from hafleet.core.model import Group, Held, Node
 from hafleet.core.settings import Settings
-from hafleet.errors import AwsThrottled, HafleetError
+from hafleet.errors import AwsThrottled, HafleetError, SourceUnavailable
+from hafleet.ports import Membership
 from hafleet.registration.carrying import Carrier, DnsPorts
 from hafleet.registration.reaper import Search, search
 from hafleet.registration.registrar import exhaust
@@ -54,7 +57,7 @@ class Reaper:
         ports: the store among them is not used: nothing is remembered from one run to the next.
         group: reads the fleet's own Auto Scaling group.
         rest: waits.
-        place: where the fleet's nodes are, for settings whose groups are named after region or zone; its id is no node's.
+        place: where the fleet's nodes are, for settings whose groups are named after region or zone.
     """
 
     def __init__(self, settings: Settings, ports: DnsPorts, group: Read, rest: Rest, place: Node) -> None:
@@ -62,7 +65,7 @@ class Reaper:
             raise HafleetError("the settings have no dns section", where="dns", fix="add one: see docs/dns.md")
         self._settings = settings
         self._dns = settings.dns
-        self._ports = replace(ports, store=_Nowhere())
+        self._ports = replace(ports, store=Nowhere())
         self._carrier = Carrier(self._ports)
         self._group = group
         self._rest = rest
@@ -141,14 +144,37 @@ class Reaper:
         raise AssertionError  # the loop returns or raises
 
 
-class _Nowhere:
+class Nowhere:
     """Implements ``ports.DnsStore`` for one run: nothing is kept."""
 
     def load(self, node_id: str) -> DnsMemory:
+        """An empty memory."""
         return DnsMemory(node=node_id)
 
     def save(self, memory: DnsMemory) -> None:
-        pass
+        """Forget it."""
+
+
+def place(settings: Settings, region: str, group: str) -> Node:
+    """Where the fleet's nodes are, for one who is none of them. Where each zone has a leaf group, any of them will do."""
+    found = zones(settings.dns, region) if settings.dns else ()
+    return Node("operator", IPv4Address("127.0.0.1"), found[0] if found else "", region, group)
+
+
+def together(membership: Membership, names: frozenset[str]) -> Group:
+    """The fleet's own Auto Scaling groups, read now, as one.
+
+    Raises:
+        SourceUnavailable: the read was not complete, or AWS does not know one of them.
+    """
+    read = membership.read(names, frozenset(), frozenset())
+    lost = sorted(names - read.by_name.keys())
+    if lost:
+        fix = "name the group that the fleet's own nodes are in"
+        raise SourceUnavailable(f"AWS knows no group {', '.join(lost)}", where="autoscaling", fix=fix)
+    found = [read.by_name[name] for name in sorted(names)]
+    instances = tuple(instance for group in found for instance in group.instances)
+    return Group(", ".join(sorted(names)), sum(group.desired for group in found), instances)
 
 
 def _text(blocked: Blocked) -> str:

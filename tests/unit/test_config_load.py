@@ -216,3 +216,15 @@ def test_the_reference_page_is_current() -> None:
 
 def test_long_values_are_cut_in_messages() -> None:
     assert shown("x" * 61) == "'" + "x" * 57 + "...'"
+
+
+def test_away_from_the_nodes_their_folders_are_not_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "hafleet.yaml"
+    text = f"{HEAD}haproxy: {{templates_dir: /nowhere/templates}}\nbackends: [{{name: site, sources: [{{asg: a}}]}}]\n"
+    path.write_text(text)
+    assert config.load(path, elsewhere=True).settings.haproxy.templates_dir == "/nowhere/templates"
+    with pytest.raises(SettingsError, match="does not exist"):
+        config.load(path)
+    path.write_text(text.replace("default_backend: site", "default_backend: other"))
+    with pytest.raises(SettingsError, match="other"):
+        config.load(path, elsewhere=True)

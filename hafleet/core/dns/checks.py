@@ -112,7 +112,7 @@ def normal(config: CheckConfig) -> CheckConfig:
             alarm_region=config.alarm_region,
             insufficient=config.insufficient,
         )
-    return replace(config, regions=()) if ALL_REGIONS <= frozenset(config.regions) else config
+    return replace(config, regions=()) if frozenset(config.regions) >= ALL_REGIONS else config
 
 
 def wanted_checks(settings: Settings, node: Node, type_: RecordType, address: str) -> tuple[WantedCheck, ...]:

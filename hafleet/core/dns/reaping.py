@@ -1,8 +1,8 @@
 """What dead nodes left behind: whom to suspect, what proves a death, and what may go then.
 
-A leaf is suspect when the own group, read completely, does not list its node. Dead is a node of which EC2 says ``terminated``, or
-which it does not know, twice, some time apart. Not to be known counts only for a node of this region, as the reference of
-its check tells: another region's instances are unknown here and well.
+A leaf is suspect when the own Auto Scaling group, read completely, does not list its node. Dead is a node of which EC2 says
+``terminated``, or which it does not know, twice, some time apart. Not to be known counts only for a node of this region, as the
+reference of its check tells: another region's instances are unknown here and well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ class Estate:
     records: tuple[Record, ...]  # the whole tree
     checks: tuple[Check, ...]  # of the fleet
     group: Group | None  # the own group; None when there is none
+    lost: frozenset[str] = frozenset()  # ids of checks that were looked for and are no more
 
     def told(self, check: Check) -> Reference | None:
         """What a check's reference tells."""
@@ -53,10 +54,16 @@ def questions(estate: Estate) -> frozenset[str]:
 
 
 def suspects(estate: Estate) -> tuple[Record, ...]:
-    """Leaves of the own group whose nodes the group does not list, this node's never among them."""
+    """Leaves whose nodes the own group does not list, this node's never among them.
+
+    An Auto Scaling group may span several leaf groups, one for each zone for example. So beside the own names those
+    leaves count whose checks were made in this region, wherever they stand.
+    """
     alive = _members(estate) | {estate.author.node}
     names = estate.layout.leaves
-    return tuple(r for r in estate.records if r.name in names and is_leaf(r) and r.set_id not in alive)
+    here = {check.id for check in estate.checks if _of_region(estate, check)}
+    leaves = (r for r in estate.records if is_leaf(r) and r.set_id not in alive)
+    return tuple(r for r in leaves if r.name in names or r.check in here)
 
 
 def reap(estate: Estate, states: Mapping[str, str], memory: DnsMemory, at: float, confirm: float) -> Reaping:
@@ -77,7 +84,7 @@ def reap(estate: Estate, states: Mapping[str, str], memory: DnsMemory, at: float
     nodes = sorted({leaf.set_id for leaf in leaves})
     chosen = frozenset(nodes[:AT_ONCE])
     live = frozenset(i.id for i in estate.group.instances if i.serves) if estate.group else frozenset()
-    removal = remove(estate.records, [leaf for leaf in leaves if leaf.set_id in chosen], live)
+    removal = remove(estate.records, [leaf for leaf in leaves if leaf.set_id in chosen], live, estate.lost)
     orphans, lost = _orphans(estate, memory, dead, at)
     deleted = {c.record.key for c in removal.batch if c.action == "DELETE"}
     kept = {leaf.set_id for leaf in leaves if leaf.key not in deleted}
@@ -104,10 +111,14 @@ def _gone(estate: Estate, states: Mapping[str, str], node: str) -> bool:
     if node in states:
         return states[node] == "terminated"
     return any(
-        told.region == region_hash(estate.author.region)
-        for check in estate.checks
-        if (told := estate.told(check)) and told.node == node
+        _of_region(estate, check) for check in estate.checks if (told := estate.told(check)) and told.node == node
     )
+
+
+def _of_region(estate: Estate, check: Check) -> bool:
+    """True for a check that a node of this region made."""
+    told = estate.told(check)
+    return told is not None and told.region == region_hash(estate.author.region)
 
 
 def _unused(estate: Estate) -> tuple[Check, ...]:
