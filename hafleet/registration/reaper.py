@@ -30,7 +30,7 @@ def search(carrier: Carrier, ports: DnsPorts, what: Search) -> Generator[str, No
     yield "ListHealthChecks"
     checks = ports.dns.checks(fleet_prefix(what.settings.fleet))
     group = what.situation.group if isinstance(what.situation.group, Group) else None
-    estate = Estate(what.want.author, what.want.layout, carrier.seen.records, checks, group)
+    estate = Estate(what.want.author, what.want.layout, carrier.seen.records, checks, group, carrier.seen.lost)
     ids = reaping.questions(estate)
     states: dict[str, str] = {}
     if ids:

@@ -350,6 +350,11 @@ def test_a_witness_without_weight_is_the_worse_one(weight: int, witness: int) ->
     assert found.batch[0] == delete(leaf(witness, weight=weight if witness == 1 else 100))
 
 
+def test_a_witness_whose_check_is_no_more_is_the_worst() -> None:
+    found = remove((leaf(1), leaf(2), leaf(3)), [leaf(3)], frozenset({iid(1)}), frozenset({"check-1"}))
+    assert found.batch[0] == delete(leaf(2))
+
+
 def test_the_last_leaf_stays_whatever_others_have_there() -> None:
     found = remove((leaf(1), *FOREIGN), [leaf(1)], frozenset())
     assert found.batch == ()

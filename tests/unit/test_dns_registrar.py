@@ -612,6 +612,18 @@ def test_many_dead_go_in_several_batches(stage: Stage) -> None:
     assert set(stage.leaves()) == {iid(OTHER)} and len(stage.checks()) == 1
 
 
+def test_a_dead_record_whose_check_is_no_more_goes_and_another_is_kept(stage: Stage) -> None:
+    for number in (8, 9):
+        stage.register(number, dns_settings())
+    stage.client.delete_health_check(HealthCheckId=stage.leaves()[iid(8)].check)
+    stage.stores[iid(OTHER)] = MemoryStore(DnsMemory(changed_at=1.0))
+    stage.ec2.known = {iid(8): "terminated", iid(9): "terminated"}
+    leader = actor(stage, OTHER)
+    leader.serves = False
+    hours(leader, 3000)
+    assert set(stage.leaves()) == {iid(9)}
+
+
 def test_an_orphaned_check_of_the_dead_goes(stage: Stage) -> None:
     stage.register(9, dns_settings())
     actor(stage, OTHER).settled()

@@ -54,9 +54,15 @@ class Seen:
     repair: bool = False  # it was read while nothing of this node's was under way: what it lacks is missing
     checks: Mapping[str, Check | None] = field(default_factory=dict)  # by id, as far as they were looked at
 
+    @property
+    def lost(self) -> frozenset[str]:
+        """Ids of checks that were looked for and are no more."""
+        return frozenset(id_ for id_, check in self.checks.items() if check is None)
+
     def own(self, node: str) -> tuple[Record, ...]:
-        """The leaves that this node wrote."""
-        return tuple(record for record in self.records if record.set_id == node and record.alias is None)
+        """The leaves that this node wrote. Others may use its id for record sets of other types and policies."""
+        mine = (r for r in self.records if r.set_id == node and r.alias is None and r.type in {"A", "AAAA"})
+        return tuple(record for record in mine if record.weight is not None or record.multivalue)
 
     def leaf(self, want: Want, type_: str) -> Record | None:
         """This node's leaf of a type, if it stands where the settings want it."""

@@ -31,6 +31,7 @@ class _Scene:
     records: tuple[Record, ...]
     live: frozenset[str]
     leaves: dict[Key, Record]  # that go
+    lost: frozenset[str]  # ids of checks that are no more
     aliases: dict[Key, Record] = field(default_factory=dict)  # that go with the last leaf below them
 
     def counts(self, record: Record) -> bool:
@@ -52,23 +53,37 @@ class _Scene:
         return next((r for r in self.records if ours(r) and r.alias and r.alias.target == name), None)
 
     def best(self, records: Iterable[Record]) -> Record:
-        """One in service with a weight, else any; the lowest identifier, so that all choose the same."""
-        return min(records, key=lambda r: (r.alias is None and r.set_id not in self.live, r.weight == 0, r.set_id))
+        """One in service with a weight, else any; the lowest identifier, so that all choose the same.
+
+        One whose check was deleted comes last: Route 53 would not let it be created again.
+        """
+        return min(
+            records,
+            key=lambda r: (
+                r.check in self.lost,
+                r.alias is None and r.set_id not in self.live,
+                r.weight == 0,
+                r.set_id,
+            ),
+        )
 
 
-def remove(records: Sequence[Record], gone: Sequence[Record], live: frozenset[str]) -> Removal:
+def remove(
+    records: Sequence[Record], gone: Sequence[Record], live: frozenset[str], lost: frozenset[str] = frozenset()
+) -> Removal:
     """Take these leaves away.
 
     Args:
         records: every record set of the tree.
         gone: the leaves to delete, of any names and types, as they were read.
         live: instances in service; they make the better witnesses.
+        lost: ids of checks that were looked for and are no more.
     """
     batch: Batch = ()
     held: tuple[Held, ...] = ()
     for type_ in sorted({leaf.type for leaf in gone}):
         going = {leaf.key: leaf for leaf in gone if leaf.type == type_}
-        scene = _Scene(tuple(r for r in records if r.type == type_), live, going)
+        scene = _Scene(tuple(r for r in records if r.type == type_), live, going, lost)
         held += _keep_the_last(scene)
         batch += _batch(scene)
     return Removal(batch, held)

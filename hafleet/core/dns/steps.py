@@ -33,7 +33,7 @@ from hafleet.core.dns.plan import (
     unread,
 )
 from hafleet.core.dns.removal import remove
-from hafleet.core.dns.shared import aliases_with, conflict, own_shard, repairs
+from hafleet.core.dns.shared import aliases_with, conflict, own_shard, policy, repairs
 
 Rule = Callable[[Scene], Move]
 
@@ -65,12 +65,26 @@ def _join(scene: Scene, type_: RecordType) -> Move:
     check = check_of(want, memory, type_)
     if not isinstance(check, str):
         return Move(blocked=(check,)) if isinstance(check, Blocked) else Move(check)
-    others = [leaf for leaf in seen.at(own.name, type_) if leaf.set_id != want.node and leaf.alias is None]
-    strange = [leaf for leaf in others if leaf.ttl != want.ttl]
-    kept = own.ttl if strange or not seen.fresh else want.ttl
-    leaf = replace(_leaf(want, own.name, type_, check), ttl=kept)
-    notes = Move(blocked=(_ttl(want, strange[0]),)) if strange else NOTHING
+    leaf, troubles = _beside_others(seen, own, _leaf(want, own.name, type_, check))
+    notes = Move(blocked=troubles)
     return (NOTHING if leaf == own else send(memory, swap(own, leaf), "change of the own record")).after(notes)
+
+
+def _beside_others(seen: Seen, own: Record, leaf: Record) -> tuple[Record, tuple[Blocked, ...]]:
+    """The wanted leaf with the TTL and the policy that it must share with those beside it, and what is not as wanted."""
+    others = [other for other in seen.at(own.name, own.type) if other.set_id != own.set_id and other.alias is None]
+    troubles: tuple[Blocked, ...] = ()
+    ttls = [other for other in others if other.ttl != leaf.ttl]
+    if ttls:
+        troubles += (_ttl(leaf, ttls[0]),)
+    policies = [other for other in others if policy(other) != policy(leaf)]
+    if policies:
+        troubles += (_policy(leaf, policies[0]),)
+    if ttls or not seen.fresh:
+        leaf = replace(leaf, ttl=own.ttl)
+    if policy(leaf) != policy(own) and (policies or not seen.fresh):
+        leaf = replace(leaf, weight=own.weight, multivalue=own.multivalue)
+    return leaf, troubles
 
 
 def _announce(scene: Scene, type_: RecordType) -> Move:
@@ -88,15 +102,16 @@ def _announce(scene: Scene, type_: RecordType) -> Move:
     if trouble is not None or shard is None:
         return Move(blocked=(trouble,) if trouble else ())
     name = want.layout.leaves[shard]
-    strange = [leaf for leaf in seen.at(name, type_) if leaf.alias is None and leaf.ttl != want.ttl]
+    leaf = _leaf(want, name, type_, "")
+    strange = [other for other in seen.at(name, type_) if other.alias is None and other.ttl != leaf.ttl]
     if strange:
-        return Move(blocked=(_ttl(want, strange[0]),))
+        return Move(blocked=(_ttl(leaf, strange[0]),))
     if scene.at < want.join_at:
         return Move(Wait(want.join_at, "other nodes register first"))
     check = check_of(want, memory, type_)
     if not isinstance(check, str):
         return Move(blocked=(check,)) if isinstance(check, Blocked) else Move(check)
-    leaf = _leaf(want, name, type_, check)
+    leaf = replace(leaf, check=check)
     return send(memory, (create(leaf), *aliases_with(want, seen, leaf, shard)), "join")
 
 
@@ -113,9 +128,15 @@ def _leaf(want: Want, name: str, type_: RecordType, check: str) -> Record:
     )
 
 
-def _ttl(want: Want, other: Record) -> Blocked:
-    what = f"the records of {other.name} {other.type} have ttl {other.ttl}, the settings say {want.ttl}"
+def _ttl(leaf: Record, other: Record) -> Blocked:
+    what = f"the records of {other.name} {other.type} have ttl {other.ttl}, the settings say {leaf.ttl}"
     return Blocked(what, "dns.ttl", "all records of a name share one ttl: give every node the same settings")
+
+
+def _policy(leaf: Record, other: Record) -> Blocked:
+    what = f"the records of {other.name} {other.type} are {policy(other)}, the settings say {policy(leaf)}"
+    fix = "all records of a name share one policy: give every node the same settings, then turn all over at once (docs/dns.md)"
+    return Blocked(what, "dns.policy", fix)
 
 
 def leave(scene: Scene) -> Move:
@@ -134,9 +155,8 @@ def strays(scene: Scene) -> Move:
     want, seen, memory = scene.want, scene.seen, scene.memory
     right = {leaf.key for type_ in want.layout.types if (leaf := seen.leaf(want, type_))}
     types = {key[1] for key in right}
-    own = tuple(
-        r for r in seen.own(want.node) if r.key not in right and (r.type in types or r.type not in want.layout.types)
-    )
+    whole = types == set(want.layout.types)  # another family's record goes when all of the wanted ones stand
+    own = tuple(r for r in seen.own(want.node) if r.key not in right and (r.type in types or whole))
     if want.leaving or not own or memory.change:
         return NOTHING
     return _take_away(want, seen, memory, own, "records of earlier settings")
@@ -145,7 +165,7 @@ def strays(scene: Scene) -> Move:
 def _take_away(want: Want, seen: Seen, memory: DnsMemory, own: tuple[Record, ...], why: str) -> Move:
     if not seen.fresh:
         return Move(Look())
-    removal = remove(seen.records, own, want.live)
+    removal = remove(seen.records, own, want.live, seen.lost)
     notes = Move(held=removal.held)
     return (send(memory, removal.batch, why) if removal.batch else NOTHING).after(notes)
 
@@ -176,7 +196,9 @@ def insync(scene: Scene) -> Move:
         return NOTHING
     if memory.change != UNKNOWN_CHANGE:
         return Move(AwaitInsync(memory.change))
-    until = min(memory.changed_at, at) + want.settle
+    if memory.changed_at > at:  # the clock went back: what is to come has not happened
+        return Move(Remember(replace(memory, changed_at=at)))
+    until = memory.changed_at + want.settle
     return Move(Wait(until, "a change of unknown outcome") if at < until else Remember(replace(memory, change="")))
 
 
