@@ -55,7 +55,8 @@ def leaf_group(dns: Dns, situation: Situation) -> tuple[Instance, ...]:
     if not isinstance(group, Group):
         return ()
     own = own_group(dns, node)
-    return tuple(i for i in group.instances if own_group(dns, replace(node, zone=i.zone)) == own)
+    zones = {zone for zone in {i.zone for i in group.instances} if own_group(dns, replace(node, zone=zone)) == own}
+    return tuple(i for i in group.instances if i.zone in zones)
 
 
 def addresses(dns: Dns, node: Node) -> dict[RecordType, str]:
