@@ -4,39 +4,21 @@ Nothing here waits for the next pass or remembers what changed: the next pass ob
 that the store keeps, and it is written before anything is applied, so that a drain that began is never forgotten.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from hafleet.core import gate, guard, membership, phase, proxyplan, situation, switch
 from hafleet.core.command import Command
 from hafleet.core.features import features
-from hafleet.core.model import Groups, Held, Installed, Memory, Node, Rendered, Silent, Unknown, Version, Worker, World
+from hafleet.core.model import Held, Installed, Memory, Rendered, Silent, Unknown, Version, Worker, World
 from hafleet.core.settings import Settings
 from hafleet.errors import (
     ConfigRejected,
     HafleetError,
-    ProxyUnavailable,
     ReloadFailed,
-    SourceUnavailable,
     StoreError,
     UnexpectedReply,
 )
-from hafleet.ports import Clock, Membership, NodeMetadata, Proxy, Renderer, Store
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Everything a pass talks to."""
-
-    membership: Membership
-    metadata: NodeMetadata
-    renderer: Renderer
-    proxy: Proxy
-    store: Store
-    clock: Clock
+from hafleet.observing import Observer, Ports, unknowns
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +72,12 @@ class Reconciler:
         self._settings = settings
         self._ports = ports
         self._rules = rules
+        self._observer = Observer(settings, ports)
         self._unsaved: Memory | None = None  # what the disk refused to keep
-        self._silences = 0  # passes in a row in which the master answered, and its worker did not
-
-    # --- observe ----------------------------------------------------------------------------------------------------
 
     def observe(self) -> World:
         """Each port read once. A failed or partial read is Unknown."""
-        ports = self._ports
-        node = _read(ports.metadata.identity)
-        return World(
-            at=ports.clock.wall(),
-            node=node,
-            groups=_read(lambda: self._groups(node)),
-            worker=self._worker(),
-            installed=_read(ports.proxy.installed),
-        )
-
-    def _worker(self) -> Worker | Unknown:
-        """The running worker; where it does not answer, what the master tells of it."""
-        found = _read(lambda: self._ports.proxy.observe(proxyplan.MAP_NAMES))
-        told = _read(lambda: self._ports.proxy.silent(found.reason)) if isinstance(found, Unknown) else found
-        self._silences = self._silences + 1 if isinstance(told, Silent) else 0
-        return replace(told, passes=self._silences) if isinstance(told, Silent) else found
-
-    def _groups(self, node: Node | Unknown) -> Groups:
-        ask = membership.question(self._settings, None if isinstance(node, Unknown) else node)
-        return self._ports.membership.read(ask.names, ask.tags, ask.ipv6)
+        return self._observer.observe()
 
     # --- decide, plan, guard ----------------------------------------------------------------------------------------
 
@@ -125,9 +86,11 @@ class Reconciler:
         memory, errors = self._memory(world)
         rules = membership.FORCED if force else self._rules.members
         decision = membership.decide(self._settings, world, memory, rules=rules, known=self._known(world, memory))
-        decision = replace(decision, memory=situation.settle(world, decision))
+        life = self._settings.lifecycle
+        rebalance = life is not None and life.rebalance == "drain"
+        decision = replace(decision, memory=situation.settle(world, decision, rebalance=rebalance))
         health = switch.commands(world.worker, decision.memory)
-        errors += (*_unknowns(world), *switch.faults(world.worker, decision.memory))
+        errors += (*unknowns(world), *switch.faults(world.worker, decision.memory))
         wanted, fault = self._render(world, decision)
         if wanted is None or isinstance(world.installed, Unknown):
             return Plan(world, decision, None, proxyplan.NOTHING, decision.held, (*errors, *fault), health)
@@ -228,7 +191,7 @@ class Reconciler:
         world = self.observe()
         memory, errors = self._memory(world)
         if isinstance(world.installed, Unknown):
-            return Outcome(errors=(*errors, *_unknowns(world)))
+            return Outcome(errors=(*errors, *unknowns(world)))
         earlier = switch.coloured(earlier, memory)
         proxy = proxyplan.plan(world.installed, earlier, world.worker, features(self._version(world.worker)))
         frozen = replace(memory, frozen=reason)
@@ -271,23 +234,6 @@ class Reconciler:
 def _target(worker: Worker | Unknown) -> Worker | None:
     """The worker that a reload would replace."""
     return worker.worker if isinstance(worker, Silent) else worker if isinstance(worker, Worker) else None
-
-
-def _read(source: Callable[[], T]) -> T | Unknown:
-    try:
-        return source()
-    except (SourceUnavailable, ProxyUnavailable, StoreError) as error:
-        return Unknown(str(error))
-
-
-def _unknowns(world: World) -> tuple[HafleetError, ...]:
-    """What could not be read, as errors to report. An HAProxy that does not run is one of them."""
-    parts = (("node", world.node), ("groups", world.groups), ("haproxy", world.worker), ("files", world.installed))
-    return tuple(
-        HafleetError(part.reason, where=name, fix="the last good state keeps serving")
-        for name, part in parts
-        if isinstance(part, Unknown)
-    )
 
 
 __all__ = ["ConfigRejected", "Installed", "Outcome", "Plan", "Ports", "Reconciler"]

@@ -179,6 +179,7 @@ class World:
     groups: Groups | Unknown
     worker: Worker | Unknown
     installed: Installed | Unknown
+    notices: Notices | Unknown = Notices()
 
 
 # --- wanted ---------------------------------------------------------------------------------------------------------

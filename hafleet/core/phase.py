@@ -1,24 +1,26 @@
 """Whether this node comes, serves or leaves. Three tables, and what the operator's commands do to them.
 
-Sources claim that the node leaves: its Auto Scaling group, its operator. It leaves while one claim stands. A source that tells
-nothing (a failed read, a group that does not list the node) leaves its claim as it was: unknown is not empty, and absence is
-no evidence. A new source needs a name, a rule for its own claim, and nothing else.
+Sources claim that the node leaves: its Auto Scaling group, IMDS, EC2's spot notices, its operator. It leaves while one claim
+stands. A source that tells nothing (a failed read, a group that does not list the node) leaves its claim as it was: unknown is
+not empty, and absence is no evidence. A new source needs a name, a rule for its own claim, and nothing else.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from hafleet.core.model import Claim, Group, Groups, Held, Memory, Phase, Unknown
+from hafleet.core.model import Claim, Group, Groups, Held, Memory, Notices, Phase, Unknown
 
-AWS, OPERATOR = "aws", "operator"  # the sources
+AWS, IMDS, SPOT, REBALANCE, OPERATOR = "aws", "imds", "spot", "rebalance", "operator"  # the sources
 
 Evidence = Literal["ends", "aside", "warm", "comes", "serves", "none"]
 Standing = Literal["in", "aside", "out"]  # no claim; a claim that may end; one that does not end by being in service
 Signal = Literal["leave", "serve", "wait"]
 
-# How a lifecycle state begins (LifecycleState of the Auto Scaling API) -> what it says of the node. The first row that fits
-# counts; a state that is in no row says nothing.
+_TELLERS = {AWS: "Auto Scaling", IMDS: "IMDS"}  # in a claim's reason
+
+# How a lifecycle state begins (LifecycleState of the Auto Scaling API, and autoscaling/target-lifecycle-state of IMDS) -> what it
+# says of the node. The first row that fits counts; a state that is in no row says nothing.
 LIFECYCLE: tuple[tuple[str, Evidence], ...] = (
     ("Terminat", "ends"),
     ("Warmed:Terminat", "ends"),
@@ -30,7 +32,7 @@ LIFECYCLE: tuple[tuple[str, Evidence], ...] = (
     ("InService", "serves"),
 )
 
-# The group's claim: as it stands, and what the state says -> as it stands then. Where there is no row it stays.
+# The claim of the group, or of IMDS: as it stands, and what the state says -> as it stands then. Where there is no row it stays.
 CLAIMS: Mapping[tuple[Standing, Evidence], Standing] = {
     ("in", "ends"): "out",
     ("in", "aside"): "aside",
@@ -67,18 +69,53 @@ def standing(claim: Claim | None) -> Standing:
     return "in" if claim is None else "out" if claim.final else "aside"
 
 
-def heard(leaving: Mapping[str, Claim], state: str, at: float) -> Mapping[str, Claim]:
-    """The claims after the group told this state of the node. ``at`` is wall clock seconds."""
-    before = leaving.get(AWS)
+def heard(leaving: Mapping[str, Claim], state: str, at: float, source: str = AWS) -> Mapping[str, Claim]:
+    """The claims after a source told this state of the node. ``at`` is wall clock seconds."""
+    before = leaving.get(source)
     now = standing(before)
     after = CLAIMS.get((now, evidence(state)), now)
     if after == now:
         return leaving
-    others = {source: claim for source, claim in leaving.items() if source != AWS}
     if after == "in":
-        return others
+        return _without(leaving, source)
     since = before.since if before else at
-    return {**others, AWS: Claim(f"Auto Scaling says {state}", since, final=after == "out")}
+    return {**leaving, source: Claim(f"{_TELLERS[source]} says {state}", since, final=after == "out")}
+
+
+def noticed(
+    leaving: Mapping[str, Claim], notices: Notices | Unknown, at: float, *, rebalance: bool
+) -> Mapping[str, Claim]:
+    """The claims after what IMDS announces. Silence changes nothing.
+
+    A spot instance that is stopped or hibernated may come back under its id, and then its notice is gone: only ``terminate`` is
+    for good.
+
+    Args:
+        leaving: the claims so far.
+        notices: what IMDS tells.
+        at: wall clock seconds.
+        rebalance: a recommendation to move is followed.
+    """
+    if isinstance(notices, Unknown):
+        return leaving
+    leaving = heard(leaving, notices.target, at, IMDS)
+    spot = notices.spot
+    reason = f"EC2 takes this spot instance back: {spot.action}" if spot else ""
+    leaving = _claimed(leaving, SPOT, Claim(reason, at, final=spot.action == "terminate") if spot else None)
+    told = Claim("EC2 recommends to move this spot instance", at) if rebalance and notices.rebalance else None
+    return _claimed(leaving, REBALANCE, told)
+
+
+def _claimed(leaving: Mapping[str, Claim], source: str, claim: Claim | None) -> Mapping[str, Claim]:
+    """The claims with this source's word; one that stands keeps its time, and a final one stays."""
+    before = leaving.get(source)
+    if claim is None:
+        return leaving if before is None or before.final else _without(leaving, source)
+    return {**leaving, source: replace(claim, since=before.since) if before else claim}
+
+
+def _without(leaving: Mapping[str, Claim], source: str) -> Mapping[str, Claim]:
+    return {other: claim for other, claim in leaving.items() if other != source}
 
 
 def step(memory: Memory, *, serves: bool) -> Phase:
@@ -96,14 +133,14 @@ def drained(memory: Memory, reason: str, at: float) -> Memory:
 
 def readied(memory: Memory) -> Memory:
     """The memory after the operator's ``ready``. The claims of others stand."""
-    left = {source: claim for source, claim in memory.leaving.items() if source != OPERATOR}
+    left = _without(memory.leaving, OPERATOR)
     return replace(memory, leaving=left, phase=PHASES[memory.phase, "leave" if left else "wait"])
 
 
 def obeyed(memory: Memory, kept: Memory) -> Memory:
     """A memory that the disk refused, with what the operator's commands have written to the disk since."""
     claim = kept.leaving.get(OPERATOR)
-    others = {source: claim for source, claim in memory.leaving.items() if source != OPERATOR}
+    others = _without(memory.leaving, OPERATOR)
     return replace(memory, frozen=kept.frozen, leaving={**others, OPERATOR: claim} if claim else others)
 
 

@@ -1,6 +1,6 @@
-"""From what a pass has seen and decided to what the DNS side is told: does this node serve, does it leave, since when is it red.
+"""From what a pass has seen and decided to what the sides beside it are told: does this node serve, does it leave, is it red.
 
-Nothing of DNS is decided here, and nothing of it comes back: what HAProxy serves never depends on Route 53.
+Nothing of DNS or of lifecycle hooks is decided here, and nothing of them comes back: what HAProxy serves never depends on either.
 """
 
 from collections.abc import Mapping
@@ -9,17 +9,26 @@ from dataclasses import replace
 from hafleet.core import phase, switch
 from hafleet.core.cfgtext import parse
 from hafleet.core.dns.model import Situation
+from hafleet.core.dns.report import DnsReport
 from hafleet.core.drains import takes_traffic
+from hafleet.core.life import LifeSituation, Record
 from hafleet.core.membership import Decision
 from hafleet.core.model import Claim, Group, Memory, Unknown, Worker, World
 
 _SETTLING = 1.0  # seconds after a load in which the figures of the worker are not its own yet
 
 
-def settle(world: World, decision: Decision) -> Memory:
-    """The decision's memory with phase, claims and colour after what this pass has seen."""
+def settle(world: World, decision: Decision, *, rebalance: bool = False) -> Memory:
+    """The decision's memory with phase, claims and colour after what this pass has seen.
+
+    Args:
+        world: what the pass has seen.
+        decision: what it decided.
+        rebalance: a recommendation of EC2 to move counts as a claim.
+    """
     memory = decision.memory
-    memory = replace(memory, leaving=_claims(world, decision))
+    claims = phase.noticed(_claims(world, decision), world.notices, world.at, rebalance=rebalance)
+    memory = replace(memory, leaving=claims)
     memory = replace(memory, phase=phase.step(memory, serves=serves(world, memory)))
     return replace(memory, red_since=_red_since(world, memory))
 
@@ -42,6 +51,52 @@ def situation(world: World, decision: Decision) -> Situation | None:
         red_since=memory.red_since,
         group=_group(world, decision),
     )
+
+
+def life(world: World, decision: Decision, dns: DnsReport | None, *, registers: bool) -> LifeSituation | None:
+    """What the hooks' side is told after a pass; None while nobody knows which node this is.
+
+    Args:
+        world: what the pass has seen.
+        decision: what it decided, its memory settled.
+        dns: what the DNS side reported last; None when it did not yet.
+        registers: the settings have a dns section.
+    """
+    memory, worker, group = decision.memory, world.worker, _group(world, decision)
+    if memory.node is None:
+        return None
+    known = group if isinstance(group, Group) else None
+    states = [instance.state for instance in known.instances if instance.id == memory.node.id] if known else []
+    notices = None if isinstance(world.notices, Unknown) else world.notices
+    return LifeSituation(
+        at=world.at,
+        node=memory.node,
+        state=states[0] if states else "",
+        ready=memory.phase == "serving" and serves(world, memory),
+        leaving=memory.phase == "leaving",
+        sessions=None if isinstance(worker, Unknown) else sum(server.sessions for server in worker.servers.values()),
+        old_workers=0 if isinstance(worker, Unknown) else worker.old_workers,
+        record=_record(memory, dns) if registers else "none",
+        spot_at=notices.spot.at if notices and notices.spot else 0.0,
+        alone=phase.last_node(memory.node.id, known) is not None,
+    )
+
+
+def _record(memory: Memory, dns: DnsReport | None) -> Record:
+    """How this node stands in DNS. The last record of a name stays there, and nobody waits for it.
+
+    A report of before the node began to leave tells nothing of what goes.
+    """
+    if dns is None:
+        return "pending"
+    if memory.phase != "leaving":
+        return "stands" if dns.registered else "pending"
+    since = min((claim.since for claim in memory.leaving.values()), default=0.0)
+    if dns.at < since:
+        return "pending"
+    stays = any(held.rule == "last_record" for held in dns.held)
+    left = bool(dns.records) or bool(dns.waiting) or bool(dns.problems)
+    return "gone" if stays or not left else "pending"
 
 
 def serves(world: World, memory: Memory) -> bool:

@@ -1,0 +1,90 @@
+"""What a pass talks to, and its first step: each port is read once, into a ``World``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from hafleet.core import membership, proxyplan
+from hafleet.core.model import Groups, Node, Notices, Silent, Unknown, Worker, World
+from hafleet.core.settings import Settings
+from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StoreError
+from hafleet.ports import Clock, Membership, NodeMetadata, NodeNotices, Proxy, Renderer, Store
+
+T = TypeVar("T")
+
+
+class NoNotices:
+    """Implements ``ports.NodeNotices`` for a node of which nobody announces anything."""
+
+    def notices(self) -> Notices:
+        """None."""
+        return Notices()
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything a pass talks to."""
+
+    membership: Membership
+    metadata: NodeMetadata
+    renderer: Renderer
+    proxy: Proxy
+    store: Store
+    clock: Clock
+    notices: NodeNotices = NoNotices()  # noqa: RUF009  # it has no state
+
+
+class Observer:
+    """Reads the ports. A failed or partial read is Unknown."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._silences = 0  # passes in a row in which the master answered, and its worker did not
+
+    def observe(self) -> World:
+        """Each port read once."""
+        ports = self._ports
+        node = _read(ports.metadata.identity)
+        return World(
+            at=ports.clock.wall(),
+            node=node,
+            groups=_read(lambda: self._groups(node)),
+            worker=self._worker(),
+            installed=_read(ports.proxy.installed),
+            notices=_read(ports.notices.notices),
+        )
+
+    def _worker(self) -> Worker | Unknown:
+        """The running worker; where it does not answer, what the master tells of it."""
+        found = _read(lambda: self._ports.proxy.observe(proxyplan.MAP_NAMES))
+        told = _read(lambda: self._ports.proxy.silent(found.reason)) if isinstance(found, Unknown) else found
+        self._silences = self._silences + 1 if isinstance(told, Silent) else 0
+        return replace(told, passes=self._silences) if isinstance(told, Silent) else found
+
+    def _groups(self, node: Node | Unknown) -> Groups:
+        ask = membership.question(self._settings, None if isinstance(node, Unknown) else node)
+        return self._ports.membership.read(ask.names, ask.tags, ask.ipv6)
+
+
+def unknowns(world: World) -> tuple[HafleetError, ...]:
+    """What could not be read, as errors to report. An HAProxy that does not run is one of them."""
+    parts = (
+        ("node", world.node),
+        ("groups", world.groups),
+        ("haproxy", world.worker),
+        ("files", world.installed),
+        ("notices", world.notices),
+    )
+    return tuple(
+        HafleetError(part.reason, where=name, fix="the last good state keeps serving")
+        for name, part in parts
+        if isinstance(part, Unknown)
+    )
+
+
+def _read(source: Callable[[], T]) -> T | Unknown:
+    try:
+        return source()
+    except (SourceUnavailable, ProxyUnavailable, StoreError) as error:
+        return Unknown(str(error))
