@@ -69,8 +69,19 @@ def test_a_look_writes_nothing_and_says_whom_it_suspects() -> None:
     found = reaper(stage, edge([1])).look()
     assert found.suspects == (iid(2),)
     assert len(found.records) == 2
+    assert any(f"[{iid(2)}]" in line and line.startswith("delete") for line in found.lines)
+    assert any(line.startswith("delete health check") for line in found.lines)
     assert stage.records() == before
     assert stage.stores["operator"].writes == 0
+
+
+def test_a_look_tells_what_would_be_held() -> None:
+    stage = Stage()
+    fleet(stage, [1])
+    stage.ec2.known = {iid(1): "terminated"}
+    found = reaper(stage, Group("edge", 0, ())).look()
+    assert (found.suspects, found.lines) == ((iid(1),), ())
+    assert [held.rule for held in found.held] == ["last_record"]
 
 
 def test_of_a_fleet_scaled_to_zero_the_last_record_stays() -> None:
