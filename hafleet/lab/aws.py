@@ -30,10 +30,19 @@ def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[st
         )
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from hafleet.lab import aws_asg, aws_control, aws_ec2, aws_faults, aws_responses, dns_physics, route53_http
+    from hafleet.lab import (
+        aws_asg,
+        aws_control,
+        aws_ec2,
+        aws_events,
+        aws_faults,
+        aws_responses,
+        dns_physics,
+        route53_http,
+    )
     from hafleet.lab.route53_engine import Engine
 
-    for part in (aws_ec2, aws_asg, aws_responses):
+    for part in (aws_ec2, aws_asg, aws_events, aws_responses):
         part.install()
     route53 = Engine(time.time)
     app = route53_http.Route53Layer(DomainDispatcherApplication(create_backend_app), route53)

@@ -1,6 +1,7 @@
 """The Auto Scaling service: what AWS refuses is refused, with AWS's code and sentence. The physics are in ``aws_group``."""
 
 import math
+import time
 from typing import Any
 
 from moto.autoscaling import models as moto_asg
@@ -8,14 +9,19 @@ from moto.autoscaling import urls as asg_urls
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.autoscaling.models import (
     AutoScalingBackend,
+    DetachInstanceActivity,
     EnterStandbyActivity,
     ExitStandbyActivity,
     FakeAutoScalingGroup,
     TerminateInstanceActivity,
 )
 
+from hafleet.lab import aws_events
 from hafleet.lab.aws_ec2 import ADDRESSES
 from hafleet.lab.aws_group import LabGroup, LabState
+from hafleet.lab.aws_hooks import HOOKS_MOST, Action, checked_result, nothing_active, put, too_many
+from hafleet.lab.aws_notices import ANNOUNCED
+from hafleet.lab.aws_state import PHYSICS
 
 
 class LabAutoScaling(AutoScalingBackend):
@@ -31,15 +37,18 @@ class LabAutoScaling(AutoScalingBackend):
             if isinstance(group, LabGroup):
                 group.tick(now)
         ADDRESSES.tick(now)
+        ANNOUNCED.tick(self.ec2_backend, now)
 
-    def _group(self, name: str) -> FakeAutoScalingGroup:
-        if name not in self.autoscaling_groups:
+    def group(self, name: str) -> LabGroup:
+        """A group. Raises ValidationError when there is none of this name."""
+        found = self.autoscaling_groups.get(name)
+        if not isinstance(found, LabGroup):
             raise ValidationError("AutoScalingGroup name not found - null")
-        return self.autoscaling_groups[name]
+        return found
 
     def _member(self, instance_id: str) -> tuple[LabGroup, LabState]:
         for group in [group for group in self.autoscaling_groups.values() if isinstance(group, LabGroup)]:
-            for state in group.members:
+            for state in [*group.members, *group.warm]:
                 if state.instance.id == instance_id:
                     return group, state
         raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
@@ -52,11 +61,14 @@ class LabAutoScaling(AutoScalingBackend):
                 f"AutoScalingGroup by this name already exists - A group with the name {name} already exists",
             )
         _check_sizes(kwargs.get("min_size"), kwargs.get("max_size"), kwargs.get("desired_capacity"))
-        return super().create_auto_scaling_group(name, *args, **kwargs)
+        grace = kwargs.get("health_check_period")
+        made = super().create_auto_scaling_group(name, *args, **kwargs)
+        made.health_check_grace_period = int(grace or 0)  # the API's default; moto's is the console's
+        return made
 
     def update_auto_scaling_group(self, name: str, *args: Any, **kwargs: Any) -> FakeAutoScalingGroup:
         """Update; sizes are checked against each other, and DesiredCapacity follows a new limit."""
-        group = self._group(name)
+        group = self.group(name)
         low = group.min_size if kwargs.get("min_size") is None else kwargs["min_size"]
         high = group.max_size if kwargs.get("max_size") is None else kwargs["max_size"]
         _check_sizes(low, high, kwargs.get("desired_capacity"))
@@ -66,7 +78,7 @@ class LabAutoScaling(AutoScalingBackend):
 
     def set_desired_capacity(self, group_name: str, desired_capacity: int | None) -> None:
         """Set DesiredCapacity within the limits."""
-        group = self._group(group_name)
+        group = self.group(group_name)
         wanted = desired_capacity or 0
         for bad, word, limit in (
             (wanted > (group.max_size or 0), "above max", group.max_size),
@@ -79,18 +91,22 @@ class LabAutoScaling(AutoScalingBackend):
 
     def delete_group(self, name: str, force: bool) -> None:
         """Delete: without ForceDelete only an empty group; with it the instances end at once."""
-        group = self._group(name)
+        group = self.group(name)
         if group.instance_states and not force:
             raise AutoscalingClientError(
                 "ResourceInUse", "You cannot delete an AutoScalingGroup while there are instances still in the group."
             )
-        for state in group.instance_states:
+        for state in [*group.instance_states, *group.warm]:
             self.ec2_backend.terminate_instances([state.instance.id])
         del self.autoscaling_groups[name]
 
-    def set_instance_health(self, instance_id: str, health_status: str) -> None:
-        """Unhealthy instances are replaced by the next tick."""
-        self._member(instance_id)[1].health_status = health_status
+    def set_instance_health(self, instance_id: str, health_status: str, respect_grace: bool = True) -> None:
+        """Unhealthy instances are replaced by the next tick; within the group's grace period only if it is not respected."""
+        group, state = self._member(instance_id)
+        grace = float(group.health_check_grace_period or 0) if respect_grace else 0.0
+        if health_status == "Unhealthy" and time.monotonic() - state.serving_since < grace:
+            return
+        state.health_status = health_status
 
     def terminate_instance(self, instance_id: str, should_decrement: bool) -> TerminateInstanceActivity:
         """Let one member leave; it is replaced unless the capacity goes down with it."""
@@ -102,7 +118,7 @@ class LabAutoScaling(AutoScalingBackend):
                 f"will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false "
                 f"or lower group's min size."
             )
-        state.go("Terminating")
+        group.end(state)
         group.set_desired_capacity(before - state.units if should_decrement else before)
         return TerminateInstanceActivity(state.instance, before)
 
@@ -110,7 +126,7 @@ class LabAutoScaling(AutoScalingBackend):
         self, group_name: str, instance_ids: list[str], should_decrement: bool
     ) -> list[EnterStandbyActivity]:
         """Take members out of service without ending them."""
-        group, done = self._group(group_name), []
+        group, done = self.group(group_name), []
         for state in (self._member(instance_id)[1] for instance_id in instance_ids):
             before = group.desired_capacity or 0
             state.go("EnteringStandby")
@@ -121,14 +137,70 @@ class LabAutoScaling(AutoScalingBackend):
 
     def exit_standby_instances(self, group_name: str, instance_ids: list[str]) -> list[ExitStandbyActivity]:
         """Bring members back: Pending again for the boot time, DesiredCapacity grows by their share."""
-        group, done = self._group(group_name), []
+        group, done = self.group(group_name), []
         for state in (self._member(instance_id)[1] for instance_id in instance_ids):
             before = group.desired_capacity or 0
-            state.go("Pending")
+            state.go("Pending", hookless=True)
             group.desired_capacity = before + state.units
             done.append(ExitStandbyActivity(state.instance, before))
         group.set_desired_capacity(group.desired_capacity)
         return done
+
+    def detach_instances(
+        self, group_name: str, instance_ids: list[str], should_decrement: bool
+    ) -> list[DetachInstanceActivity]:
+        """Let members go without ending their machines. No hooks run."""
+        group, done = self.group(group_name), []
+        for state in (self._member(instance_id)[1] for instance_id in instance_ids):
+            before = group.desired_capacity or 0
+            state.go("Detaching")
+            group.desired_capacity = before - state.units if should_decrement else before
+            done.append(DetachInstanceActivity(state.instance))
+        group.set_desired_capacity(group.desired_capacity)
+        return done
+
+    # --- lifecycle hooks ---
+
+    def put_hook(self, group_name: str, name: str, asked: dict[str, Any]) -> None:
+        """Make or change a hook; a new target gets a test message. Raises ValidationError and its kinds."""
+        group = self.group(group_name)
+        known = group.hooks.get(name)
+        if known is None and len(group.hooks) >= HOOKS_MOST:
+            raise too_many(group_name)
+        hook = group.hooks[name] = put(known, name, group_name, asked, PHYSICS.of(group_name, "hook_least"))
+        if hook.target and (known is None or known.target != hook.target):
+            aws_events.hook_made(group, hook)
+
+    def delete_lifecycle_hook(self, as_name: str, name: str) -> None:
+        """Delete a hook; what waits for it goes on."""
+        group = self.group(as_name)
+        if group.hooks.pop(name, None) is None:
+            raise ValidationError(f"No Lifecycle Hook found with name {name}")
+        for state in [*group.members, *group.warm]:
+            if state.wait is not None:
+                state.wait.drop(name)
+
+    def action(self, group_name: str, hook: str, instance_id: str | None, token: str | None) -> Action:
+        """The lifecycle action that a call means, by instance, by token or by both.
+
+        Raises:
+            ValidationError: nothing waits for such a call.
+        """
+        group = self.group(group_name)
+        if hook not in group.hooks:
+            raise ValidationError(f"No Lifecycle Hook found with name {hook}")
+        if not instance_id and not token:
+            raise ValidationError("Either a lifecycle action token or an instance id is needed")
+        for state in [*group.members, *group.warm]:
+            if state.wait is not None and instance_id in (None, "", state.instance_id):
+                found = state.wait.active(hook, token or None)
+                if found is not None:
+                    return found
+        raise nothing_active(instance_id, token)
+
+    def complete(self, action: Action, result: str | None) -> None:
+        """End a lifecycle action. The instance moves on by the next tick."""
+        action.result = checked_result(result)
 
     def notify_terminate_instances(self, instance_ids: list[str]) -> None:
         """EC2 ended instances: nothing to do here, the next tick finds them dead."""

@@ -1,10 +1,12 @@
 """The lab's own paths beside the AWS API, all JSON.
 
 GET    /_lab/health      {} once the server answers
-GET    /_lab/instances   every instance: id, group, lifecycle, ec2, address, zone, tags
+GET    /_lab/instances   every instance: id, group, lifecycle, ec2, address, zone, tags, metadata (what IMDS says of its future)
 GET    /_lab/faults      the rules in force; POST adds one (see aws_faults), DELETE ?id=N ends one, or all
 GET    /_lab/calls       calls and faulted calls by service.Operation; DELETE begins to count again
 GET    /_lab/physics     how long things take; POST {"boot": 1, "groups": {"name": {"terminating": 3}}} changes it
+GET    /_lab/hooks       every lifecycle action that an instance waits for
+POST   /_lab/notices     {"instance": id, "spot": {"seconds": 120}} and other notices of IMDS (see aws_notices)
 GET    /_lab/route53     Route 53's limits and times, its calls and refusals; POST {"insync": 1, "throttling": false} changes it
 GET    /_lab/zones       every hosted zone with its record sets, those included that are not INSYNC yet
 GET    /_lab/checks      every health check, with what its checkers saw
@@ -14,6 +16,7 @@ GET    /_lab/checkers    what every health check says, and why; POST {"speed": 1
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -27,14 +30,16 @@ from moto.ec2.models import ec2_backends
 from hafleet.lab.aws_asg import LabAutoScaling
 from hafleet.lab.aws_ec2 import ADDRESSES
 from hafleet.lab.aws_faults import App, Faults, parse_rule
-from hafleet.lab.aws_group import PHYSICS
+from hafleet.lab.aws_group import LabGroup
+from hafleet.lab.aws_notices import ANNOUNCED
+from hafleet.lab.aws_state import FIGURES, PHYSICS
 from hafleet.lab.route53_engine import Engine
 
 
 def every_instance(region: str) -> list[dict[str, Any]]:
     """All instances of the region that still run or leave, as JSON data. Call it under the lock."""
     groups = autoscaling_backends[DEFAULT_ACCOUNT_ID][region].autoscaling_groups
-    members = {s.instance.id: (g.name, s.lifecycle_state) for g in groups.values() for s in g.instance_states}
+    members = {s.instance.id: (g.name, s.lifecycle_state) for g in groups.values() for s in _everyone(g)}
     found = []
     for reservation in ec2_backends[DEFAULT_ACCOUNT_ID][region].reservations.values():
         for instance in reservation.instances:
@@ -50,9 +55,34 @@ def every_instance(region: str) -> list[dict[str, Any]]:
                     "address": instance.private_ip or "",
                     "zone": instance.placement.zone,
                     "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
+                    "metadata": ANNOUNCED.of(instance),
                 }
             )
     return found
+
+
+def every_action(region: str) -> list[dict[str, Any]]:
+    """All lifecycle actions that are not over, as JSON data. Call it under the lock."""
+    return [
+        {
+            "group": group.name,
+            "instance": state.instance.id,
+            "hook": action.hook.name,
+            "token": action.token,
+            "heartbeats": action.heartbeats,
+            "left": max(0.0, action.deadline - time.monotonic()),
+        }
+        for group in autoscaling_backends[DEFAULT_ACCOUNT_ID][region].autoscaling_groups.values()
+        for state in _everyone(group)
+        if state.wait is not None
+        for action in state.wait.actions.values()
+        if not action.result
+    ]
+
+
+def _everyone(group: Any) -> list[Any]:
+    """The members of a group and of its warm pool."""
+    return [*group.members, *group.warm] if isinstance(group, LabGroup) else []
 
 
 class ControlLayer:
@@ -110,6 +140,8 @@ class Paths:
             "instances": self._instances,
             "faults": lambda asked: self._rule(asked.method, asked.body, asked.query),
             "calls": self._calls,
+            "hooks": self._hooks,
+            "notices": lambda asked: self._notices(asked.change()),
             "physics": lambda asked: self._physics(asked.change()),
             "route53": self._route53_figures,
             "zones": lambda _: route53.dump(),
@@ -119,6 +151,14 @@ class Paths:
     def _instances(self, _: Asked) -> list[dict[str, Any]]:
         with self._lock:
             return every_instance(self._region)
+
+    def _hooks(self, _: Asked) -> list[dict[str, Any]]:
+        with self._lock:
+            return every_action(self._region)
+
+    def _notices(self, change: dict[str, Any]) -> dict[str, str]:
+        with self._lock:
+            return ANNOUNCED.announce(ec2_backends[DEFAULT_ACCOUNT_ID][self._region], change)
 
     def _calls(self, asked: Asked) -> dict[str, Any]:
         if asked.method == "DELETE":
@@ -143,18 +183,17 @@ class Paths:
         return self._faults.show()
 
     def _physics(self, change: dict[str, Any]) -> dict[str, Any]:
-        figures = {"boot", "terminating", "dead", "standby"}
         for name, value in change.items():
             if name == "groups":
                 for group, own in value.items():
-                    PHYSICS.groups.setdefault(group, {}).update({k: float(own[k]) for k in figures & own.keys()})
+                    PHYSICS.groups.setdefault(group, {}).update({k: float(own[k]) for k in FIGURES & own.keys()})
             elif name == "quarantine":
                 ADDRESSES.quarantine = float(value)
-            elif name in figures:
+            elif name in FIGURES:
                 setattr(PHYSICS, name, float(value))
             else:
                 raise ValueError(
-                    f"{name!r} is no figure of the physics; choose {', '.join(sorted(figures))}, quarantine"
+                    f"{name!r} is no figure of the physics; choose {', '.join(sorted(FIGURES))}, quarantine"
                 )
         return {**asdict(PHYSICS), "quarantine": ADDRESSES.quarantine}
 

@@ -36,6 +36,8 @@ ADDRESSES = AddressPool()
 class LabInstance(Instance):
     """An instance that boots, and that has no address once it is terminated."""
 
+    target_state = ""  # what its IMDS calls target-lifecycle-state; "" until a group has had it
+
     def pend(self) -> None:
         """Go back to ``pending``: the machine has been asked for and does not run yet."""
         self._state = InstanceState("pending", 0)

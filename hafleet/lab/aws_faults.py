@@ -38,6 +38,7 @@ App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 PLAIN = frozenset({"throttle", "5xx", "denied", "expired"})
 EDITS = frozenset({"empty", "no_instances", "half", "tenfold"})
 KINDS = PLAIN | EDITS | {"unreachable", "hang", "slow", "partial_page", "empty_page", "stale"}
+_LONG_POLL = "AmazonSQS.ReceiveMessage"
 HISTORY = 40  # answers kept per distinct call, for "stale"
 
 
@@ -223,6 +224,8 @@ class FaultLayer:
         return self._moto(environ, urlencode([*kept, (limit, str(rule.size))]).encode())
 
     def _moto(self, environ: dict[str, Any], body: bytes) -> Answer:
+        if environ.get("HTTP_X_AMZ_TARGET") == _LONG_POLL:  # it waits for seconds, and nobody else shall
+            return aws_answers.ask(self._app, environ, body)
         with self._lock:
             return aws_answers.ask(self._app, environ, body)
 

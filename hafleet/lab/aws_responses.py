@@ -5,20 +5,19 @@ Sources: botocore's models of autoscaling 2011-01-01 and ec2 2016-11-15 (MaxReco
 
 from moto.autoscaling import urls as asg_urls
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
-from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2 import urls as ec2_urls
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
-from hafleet.lab.aws_asg import LabAutoScaling
+from hafleet.lab.aws_lifecycle import LifecycleResponse
 
 GROUPS_DEFAULT, GROUPS_MOST = 50, 100
 INSTANCES_MOST = 50
 RESERVATIONS_MOST = 1000
 
 
-class LabAutoScalingResponse(AutoScalingResponse):
+class LabAutoScalingResponse(LifecycleResponse):
     """The Auto Scaling operations whose limits moto does not know."""
 
     def _limited(self, default: int, most: int) -> int:
@@ -53,7 +52,7 @@ class LabAutoScalingResponse(AutoScalingResponse):
         ids = self._get_param("InstanceIds", [])
         if len(ids) > INSTANCES_MOST:
             raise ValidationError("The number of instance ids that may be passed in is limited to 50")
-        states = self.autoscaling_backend.describe_auto_scaling_instances(instance_ids=ids)
+        states = [state for state in self.every_state() if not ids or state.instance_id in ids]
         size = self._limited(INSTANCES_MOST, INSTANCES_MOST)
         start = self._start([state.instance_id for state in states])
         page = states[start : start + size]
@@ -65,14 +64,13 @@ class LabAutoScalingResponse(AutoScalingResponse):
         status = self._get_param("HealthStatus")
         if status not in {"Healthy", "Unhealthy"}:
             raise ValidationError("Valid instance health states are: [Healthy, Unhealthy]")
-        self.autoscaling_backend.set_instance_health(self._get_param("InstanceId"), status)
+        respect = self._get_bool_param("ShouldRespectGracePeriod", True)
+        self._lab.set_instance_health(self._get_param("InstanceId"), status, respect)
         return EmptyResult()
 
     def delete_auto_scaling_group(self) -> ActionResult:
         """ForceDelete decides what happens to a group that still has instances."""
-        backend = self.autoscaling_backend
-        assert isinstance(backend, LabAutoScaling)  # set by aws_asg.install
-        backend.delete_group(self._get_param("AutoScalingGroupName"), self._get_bool_param("ForceDelete", False))
+        self._lab.delete_group(self._get_param("AutoScalingGroupName"), self._get_bool_param("ForceDelete", False))
         return EmptyResult()
 
 

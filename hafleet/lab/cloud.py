@@ -4,7 +4,7 @@ import http.client
 import json
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,6 +43,7 @@ class Machine:
     address: str
     zone: str
     tags: dict[str, str]
+    metadata: dict[str, str] = field(default_factory=dict)  # path under /latest/ -> text: what IMDS says of its future
 
     @property
     def in_service(self) -> bool:
@@ -119,6 +120,18 @@ class Cloud:
     def machines(self) -> tuple[Machine, ...]:
         """Every instance that is not gone for good."""
         return tuple(Machine(**item) for item in self.control("GET", "instances"))
+
+    def spot_interrupt(self, instance: str, seconds: float = 120.0, action: str = "terminate") -> None:
+        """EC2 takes a spot instance back after this time: IMDS and EventBridge say so now."""
+        self.control("POST", "notices", {"instance": instance, "spot": {"action": action, "seconds": seconds}})
+
+    def announce(self, instance: str, **notices: Any) -> None:
+        """Other notices of IMDS: ``rebalance=True``, ``maintenance=[...]``; None takes one back."""
+        self.control("POST", "notices", {"instance": instance, **notices})
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Every lifecycle action that an instance waits for: group, instance, hook, token, heartbeats, left (seconds)."""
+        return list(self.control("GET", "hooks"))
 
     def control(self, method: str, path: str, data: Any = None) -> Any:
         """One call of the control paths.

@@ -250,13 +250,15 @@ class Lab:
                 return
 
     def _step(self, running: list[Machine]) -> None:
-        self.servers.follow(tuple(m for m in running if m.group != EDGE))
-        edge = {m.id: m for m in running if m.group == EDGE}
+        known = {node.id for node in self.nodes}
+        edge = {m.id: m for m in running if m.group == EDGE or m.id in known}  # a detached node runs on
+        self.servers.follow(tuple(m for m in running if m.id not in edge))
         for node in [node for node in self.nodes if node.id not in edge]:
             self.nodes.remove(node)
             self._reloads_before += node.reloads()
             node.stop()
-        known = {node.id for node in self.nodes}
+        for node in self.nodes:
+            node.imds.follow(edge[node.id].metadata)
         for machine in edge.values():
             if machine.id not in known:
                 self.nodes.append(self._birth(machine))
@@ -264,6 +266,7 @@ class Lab:
     def _birth(self, machine: Machine) -> Node:
         identity = Identity(machine.id, machine.address, machine.zone, REGION, machine.group, machine.tags)
         node = Node(self.folder / f"n{machine.id[-8:]}", identity, self.processes, self.binary)
+        node.imds.follow(machine.metadata)
         node.write_settings(self.plan.settings(node))
         keys = {"AWS_ACCESS_KEY_ID": NODES}
         node.start({**self.cloud.environment, **keys, **self.environment} if self.agents else None)

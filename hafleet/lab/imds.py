@@ -48,6 +48,8 @@ class Identity:
             "meta-data/placement/availability-zone": self.zone,
             "meta-data/placement/region": self.region,
             "meta-data/services/domain": "amazonaws.com",
+            "meta-data/events/maintenance/history": "[]",
+            "meta-data/events/maintenance/scheduled": "[]",
             **{f"meta-data/tags/instance/{key}": value for key, value in tags.items()},
             "dynamic/instance-identity/document": json.dumps(document),
         }
@@ -60,6 +62,8 @@ class Imds:
         self.identity = identity
         self.fault = ""
         self.requests = 0
+        self._followed: Mapping[str, str] = {}  # what EC2 says beside the identity
+        self._put: dict[str, str | None] = {}  # by hand; None: the key does not exist
         self.tokens: dict[str, float] = {}  # token -> monotonic time at which it ends
         self._server = _Server((address, port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="imds")
@@ -78,9 +82,18 @@ class Imds:
             )
         self.fault = fault
 
+    def follow(self, told: Mapping[str, str]) -> None:
+        """Serve these beside the identity, path under /latest/ -> text; what was followed before and is not here is gone."""
+        self._followed = dict(told)
+
+    def put(self, path: str, text: str | None) -> None:
+        """Serve this text at this path under /latest/, whatever EC2 says; None: 404."""
+        self._put = {**self._put, path: text}
+
     def lookup(self, path: str) -> str | None:
         """The text at this path under /latest/, a list of keys for a folder, None for neither."""
-        tree = self.identity.tree()
+        told = {**self.identity.tree(), **self._followed, **self._put}
+        tree = {key: text for key, text in told.items() if text is not None}
         if path in tree:
             return tree[path]
         folder = path.rstrip("/") + "/"

@@ -36,7 +36,7 @@ class Node:
         self.zone = identity.zone
         self.binary = binary
         for name in ("maps", "state", "templates"):
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)  # a stopped instance keeps its disk
         self.config = folder / "haproxy.cfg"
         self.settings = folder / "hafleet.yaml"
         self.templates = folder / "templates"
