@@ -6,7 +6,7 @@ Every read either returns a complete answer or raises a ``SourceUnavailable``/``
 from hafleet.ports.aws import Dns, Hooks, Instances, Membership
 from hafleet.ports.disk import DnsStore, History, LifeStore, Store
 from hafleet.ports.haproxy import Proxy, Renderer
-from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, Wakeups, Watch
+from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, PeerWatch, Wakeups, Watch
 
 __all__ = [
     "Clock",
@@ -21,6 +21,7 @@ __all__ = [
     "NodeMetadata",
     "NodeNotices",
     "Notifier",
+    "PeerWatch",
     "Proxy",
     "Renderer",
     "Store",

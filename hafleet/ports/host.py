@@ -71,6 +71,23 @@ class Watch(Protocol):
         ...
 
 
+class PeerWatch(Protocol):
+    """Stands in for a HAProxy that does not run yet, at its peers address, until a peer connects."""
+
+    @property
+    def problem(self) -> str:
+        """Why nobody can be heard (the address cannot be listened on); "" when all is well."""
+        ...
+
+    def contacted(self) -> bool:
+        """True when a peer has connected, which proves that it lists this node."""
+        ...
+
+    def close(self) -> None:
+        """End it. When this returns, HAProxy can have the address."""
+        ...
+
+
 class Notifier(Protocol):
     """The service supervisor. ``watchdog`` is the seconds within which it must be fed; 0 when it asks for none."""
 
