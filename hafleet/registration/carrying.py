@@ -4,6 +4,7 @@ Every function that calls AWS is a generator that yields the name of the call ju
 test stops it there, lets others go first, or never goes on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -42,6 +43,9 @@ from hafleet.ports import Clock, Dns, DnsStore, Instances
 Walk = Generator[str, None, float | None]  # the calls; then the seconds to wait before the next step, None: go on
 
 _FORGIVE = 3600.0  # seconds after which what was refused for good is tried again
+_AGAIN = 10.0  # seconds from a batch's second refusal to its last try: a check that was just made is not known everywhere yet
+_TRIES = 3  # of the same batch, and of new references, until they count as refused for good
+_IN_USE = 5  # refused deletions of a check, after which it is left to who needs it
 
 
 class Chance(Protocol):
@@ -83,6 +87,9 @@ class Carrier:
         self._ports = ports
         self._loaded = False
         self._lost = ""  # the digest of the batch that was refused last
+        self._losses = 0  # refusals of that batch
+        self._taken = 0  # references in a row that were used before
+        self._in_use: Counter[str] = Counter()  # refused deletions, by check
         self._forgive_at = 0.0  # monotonic
         self._polls = 0
         self._poll_at = 0.0  # monotonic
@@ -154,7 +161,7 @@ class Carrier:
             case CreateCheck():
                 yield from self._create_check(step)
             case Apply():
-                yield from self._apply(step)
+                return (yield from self._apply(step))
             case AwaitInsync(change):
                 return (yield from self._await(change))
             case DeleteCheck(id_):
@@ -170,11 +177,16 @@ class Carrier:
             check = self._ports.dns.create_check(memo.reference, memo.config)
         except CheckTaken:  # of a check that is no more: a new reference will do
             self.remember(without(self.memory, step.slot))
+            self._taken += 1
+            if self._taken % _TRIES == 0:
+                raise
             return None
         except ChangeRefused as error:
             refused = {**self.memory.refused, config_key(memo.config): str(error)}
             self.remember(replace(without(self.memory, step.slot), refused=refused))
+            self._forgive_at = self._ports.clock.monotonic() + _FORGIVE
             return None
+        self._taken = 0
         made = CheckMemo(memo.reference, memo.config, check.id)
         self.remember(replace(self.memory, checks={**self.memory.checks, step.slot: made}))
         self.log.done.append(f"health check {check.id} made: {step.slot}")
@@ -189,9 +201,9 @@ class Carrier:
             change = self._ports.dns.change(step.batch)
         except ChangeRefused as error:
             self.memory = before
-            yield from self._refused(step, error)
-            return None
-        except (AwsThrottled, AwsDenied):
+            return (yield from self._refused(step, error))
+        except (AwsThrottled, AwsDenied):  # it was not done: what was seen is still so
+            self.memory = before
             self.remember(before)
             raise
         except SourceUnavailable:
@@ -206,19 +218,23 @@ class Carrier:
         return None
 
     def _refused(self, step: Apply, error: ChangeRefused) -> Walk:
-        """What was seen is no longer so: look again. The same batch refused twice will never be taken."""
+        """What was seen is no longer so: look again. The same batch refused so often will never be taken."""
         digest = batch_digest(step.batch)
+        again = digest == self._lost
+        self._losses = self._losses + 1 if again else 1
+        for_good = self._losses >= _TRIES
         memory = self.memory
-        if digest == self._lost:
+        if for_good:
             memory = replace(memory, refused={**memory.refused, digest: str(error)})
             self._forgive_at = self._ports.clock.monotonic() + _FORGIVE
         self.remember(memory)
-        if digest != self._lost:
-            self.blind = True
+        self.blind = self.blind or not for_good
+        if not again:
             for id_ in {c.record.check for c in step.batch if c.action == "CREATE"} - {""}:
                 yield from self.look_at_check(id_)
-            self._lost = digest  # only now: a look that failed has told nothing, and the same batch may be sent to be told
-        return None
+            # Only now: a look that failed has told nothing, and the same batch may be sent to be told.
+            self._lost = digest
+        return _AGAIN if again and not for_good else None
 
     def _await(self, change: str) -> Walk:
         now = self._ports.clock.monotonic()
@@ -236,12 +252,15 @@ class Carrier:
     def _delete_check(self, id_: str) -> Walk:
         yield "DeleteHealthCheck"
         rest = tuple(old for old in self.memory.old_checks if old != id_)
+        given_up = self._in_use[id_] >= _IN_USE - 1
         try:
             self._ports.dns.delete_check(id_)
         except CheckInUse as error:
-            self.remember(replace(self.memory, old_checks=(*rest, id_)))
+            self._in_use[id_] += 1
+            self.remember(replace(self.memory, old_checks=rest if given_up else (*rest, id_)))
             self.log.problems.append(str(error))
-            return pace.LAST_POLL
+            return None if given_up else pace.LAST_POLL
+        self._in_use.pop(id_, None)
         self.remember(replace(self.memory, old_checks=rest))
         self.log.done.append(f"health check {id_} deleted")
         return None

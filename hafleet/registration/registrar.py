@@ -12,7 +12,7 @@ from hafleet.core.dns.steps import next_step
 from hafleet.core.dns.want import Timing, leaf_group, make_want
 from hafleet.core.model import Group, Held
 from hafleet.core.settings import Settings
-from hafleet.errors import HafleetError
+from hafleet.errors import AwsThrottled, HafleetError
 from hafleet.registration.carrying import Carrier, DnsPorts
 from hafleet.registration.looks import Looks
 from hafleet.registration.reaper import Search, pause, search
@@ -21,7 +21,9 @@ from hafleet.registration.rehearsal import rehearse
 T = TypeVar("T")
 
 _MOST_STEPS = 500  # of one pass; a plan that does not end is a fault of ours
-_BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
+_BACKOFF_FIRST = 1.0  # seconds; full jitter below it, and below twice as much after each failure, up to:
+_BACKOFF_BUSY = 30.0  # where Route 53 throttles, and for a node that leaves
+_BACKOFF_MOST = 300.0  # where it denies or does not answer: a whole fleet may be asking so for days
 _SHORTEST = 1.0  # seconds to the next pass while nothing is pending
 
 Steps = Generator[str, None, DnsReport]  # yields the name of a call before it is made
@@ -60,6 +62,8 @@ class Registrar:
         self._retry_at = 0.0  # monotonic
         self._failures = 0  # passes in a row that AWS broke off
         self._told = _Told()
+        self._reap_at = 0.0  # monotonic; after a look for dead nodes' things that failed
+        self._reap_trouble = ""  # why it did
 
     # --- public -----------------------------------------------------------------------------------------------------
 
@@ -71,6 +75,8 @@ class Registrar:
         """The same pass as a generator that stops before each call to AWS and yields its name."""
         now = self._ports.clock.monotonic()
         self._carrier.log.done.clear()
+        if situation.leaving and not self._left_at:
+            self._retry_at, self._failures = 0.0, 0
         if now < self._retry_at:
             return self._report(situation, "AWS to answer", self._retry_at - now)
         try:
@@ -165,12 +171,19 @@ class Registrar:
         memory, now = self._carrier.memory, self._ports.clock.wall()
         if not want.leads or not self._carrier.seen.fresh or memory.change or not isinstance(situation.group, Group):
             return False
-        return now >= min(memory.reaped_at, now) + pause(self._dns.reap, memory)
+        since = now - memory.reaped_at  # below zero: the clock went back
+        return self._ports.clock.monotonic() >= self._reap_at and not 0 <= since < pause(self._dns.reap, memory)
 
     def _reap(self, want: Want, situation: Situation) -> Generator[str, None, tuple[Held, ...]]:
-        """Look for dead nodes' things, and take away what may go."""
-        found = yield from search(self._carrier, self._ports, Search(self._settings, self._dns, want, situation))
+        """Look for dead nodes' things, and take away what may go. A look that fails keeps this node from nothing else."""
         self._looks.later(1)
+        try:
+            found = yield from search(self._carrier, self._ports, Search(self._settings, self._dns, want, situation))
+        except HafleetError as error:
+            self._reap_at = self._ports.clock.monotonic() + self._dns.reap.interval
+            self._reap_trouble = str(error)
+            return ()
+        self._reap_trouble = ""
         if found.step is not None:
             yield from self._carrier.carry(found.step, self._dns.name)
         self._carrier.log.problems += [_text(blocked) for blocked in found.blocked]
@@ -180,6 +193,8 @@ class Registrar:
 
     def _ended(self, situation: Situation, end: _End) -> DnsReport:
         self._carrier.log.problems += [_text(blocked) for blocked in end.move.blocked]
+        if self._reap_trouble and self._told.leads:
+            self._carrier.log.problems.append(self._reap_trouble)
         step = end.move.step
         waiting = step.reason if isinstance(step, Wait) else "the change to be in force" if step else ""
         want, seen, left = self._want(situation), self._carrier.seen, self._looks.left
@@ -191,7 +206,8 @@ class Registrar:
 
     def _failed(self, situation: Situation, error: HafleetError) -> DnsReport:
         """AWS broke the pass off: full jitter, longer each time, for ever."""
-        most = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0**self._failures)
+        hurries = situation.leaving or isinstance(error, AwsThrottled)
+        most = min(_BACKOFF_BUSY if hurries else _BACKOFF_MOST, _BACKOFF_FIRST * 2.0**self._failures)
         self._failures = min(self._failures + 1, 10)
         wait = self._ports.chance.uniform(0.0, most)
         self._retry_at = self._ports.clock.monotonic() + wait

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hafleet.core.dns.checks import make_reference, node_label, normal, read_reference, with_children
+from hafleet.core.dns.checks import fleet_prefix, make_reference, node_label, normal, read_reference, with_children
 from hafleet.core.dns.layout import Blocked
 from hafleet.core.dns.model import CheckConfig, CheckMemo, DnsMemory, RecordType
 from hafleet.core.dns.plan import NOTHING, CreateCheck, DeleteCheck, Look, LookCheck, Move, Remember, Scene, Want
@@ -58,7 +58,8 @@ def check_of(want: Want, memory: DnsMemory, type_: RecordType) -> Remember | Blo
         memo = memory.checks.get(wanted.slot)
         if refusal := refusal_of(memory, config):
             return Blocked(refusal, "dns.health", "correct dns.health, or look at the account's quota of health checks")
-        if memo is None or not _same(memo.config, config):
+        renamed = memo is not None and not memo.reference.startswith(fleet_prefix(want.author.fleet))
+        if memo is None or renamed or not _same(memo.config, config):
             reference = make_reference(want.author, wanted.slot, config, want.nonce)
             old = (memo.id, *memory.old_checks) if memo else memory.old_checks
             checks = {**memory.checks, wanted.slot: CheckMemo(reference, config)}

@@ -8,6 +8,8 @@ from hafleet.core.dns_settings import DnsLimits
 CALLS = 4  # of one joining node with one check: list, create the check, create the record, ask whether it is in force
 FIRST_POLL = 5.0  # seconds after a change before it is asked for: seldom is it in force sooner everywhere
 LAST_POLL = 20.0  # seconds between two questions at most
+SLOW_POLL = 120.0  # the same, after so many questions that Route 53 must be in trouble
+PATIENT_POLLS = 8
 
 
 def look_delay(limits: DnsLimits, rank: int, calls: int) -> float:
@@ -59,4 +61,4 @@ def turn(limits: DnsLimits, rank: int, checks: int, waited: float, registered: i
 
 def poll_most(polls: int) -> float:
     """Seconds that the next question for a change waits at most; full jitter below it, but for the first."""
-    return min(LAST_POLL, FIRST_POLL * 2.0**polls)
+    return min(LAST_POLL if polls < PATIENT_POLLS else SLOW_POLL, FIRST_POLL * 2.0**polls)

@@ -45,8 +45,10 @@ def counts(layout: Layout, records: Sequence[Record]) -> tuple[int, ...]:
 
 
 def weights(shards: Sequence[Sequence[Record]], live: frozenset[str]) -> tuple[int, ...]:
-    """The weight of each shard's alias: the sum of the weights of its live leaves, in lowest terms and at most 255.
+    """The weight of each shard's alias: in proportion to the sum of the weights of its live leaves, as large as may be.
 
+    Large, because leaves may stand beside the aliases while nodes move into shards, or out of them: an alias of weight 1 beside a
+    leaf of weight 100 would leave nearly all clients to the last node that moves, or to the first.
     A shard whose live leaves have a weight has at least 1, one without live leaves has 0. While no leaf is live at all, every leaf
     counts: health, not this, then tells who answers.
     """
@@ -60,4 +62,4 @@ def weights(shards: Sequence[Sequence[Record]], live: frozenset[str]) -> tuple[i
     most = max(reduced)
     if most > MOST:
         return tuple(max(1, round(total * MOST / most)) if total else 0 for total in reduced)
-    return tuple(reduced)
+    return tuple(total * (MOST // most) for total in reduced)
