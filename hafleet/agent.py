@@ -18,6 +18,7 @@ from hafleet.core import situation
 from hafleet.core.cfgtext import parse
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
+from hafleet.core.life import LifeReport, LifeSituation
 from hafleet.core.model import Unknown
 from hafleet.core.report import Report
 from hafleet.core.settings import Settings
@@ -34,6 +35,11 @@ def no_dns(_situation: Situation | None) -> DnsReport | None:
     return None
 
 
+def no_life(_situation: LifeSituation | None) -> LifeReport | None:
+    """For a node that attends to no lifecycle hooks."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """The agent's parts for one set of settings."""
@@ -44,6 +50,7 @@ class Assembly:
     history: History
     watch_paths: tuple[Path, ...]
     announce: Callable[[Situation | None], DnsReport | None] = no_dns  # tells the DNS side, and what that reported last
+    attend: Callable[[LifeSituation | None], LifeReport | None] = no_life  # the same of the hooks' side
 
 
 class Workshop(Protocol):
@@ -178,7 +185,9 @@ class Agent:
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
         faults += tuple(f for f in (self._refused and self._refused[1], self._unwatched) if f is not None)
         dns = assembly.announce(situation.situation(world, plan.decision))
-        around = Circumstances(wake, self._clock.monotonic() - started, faults, dns)
+        registers = assembly.settings.dns is not None
+        life = assembly.attend(situation.life(world, plan.decision, dns, registers=registers))
+        around = Circumstances(wake, self._clock.monotonic() - started, faults, dns, life)
         return make_report(assembly.settings, plan, outcome, around)
 
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
@@ -216,6 +225,7 @@ class Circumstances:
     duration: float
     faults: tuple[HafleetError, ...] = ()
     dns: DnsReport | None = None
+    life: LifeReport | None = None
 
 
 def keep_history(history: History, plan: Plan, outcome: Outcome) -> tuple[HafleetError, ...]:
@@ -252,5 +262,7 @@ def make_report(settings: Settings, plan: Plan, outcome: Outcome, around: Circum
         phase=memory.phase,
         leaving=tuple(claim.reason for _, claim in sorted(memory.leaving.items())),
         red_since=memory.red_since,
+        notices=core_report.announced(world.notices),
         dns=around.dns,
+        life=around.life,
     )

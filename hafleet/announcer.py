@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
@@ -138,3 +138,21 @@ class Attendant(Beside[LifeSituation, LifeReport]):
             return LifeReport(at=at, problems=(fault,), next_at=_AFTER_FAULT)
 
         super().__init__(clock, Words("lifecycle", lambda situation, at: replace(situation, at=at), broken))
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Everything that runs beside the passes of an agent."""
+
+    dns: Announcer
+    life: Attendant
+
+    @classmethod
+    def of(cls, clock: Clock) -> Self:
+        """Both, by this clock; neither runs before it is told something."""
+        return cls(Announcer(clock), Attendant(clock))
+
+    def stop(self) -> None:
+        """End both."""
+        self.life.stop()
+        self.dns.stop()

@@ -17,11 +17,12 @@ from hafleet.adapters.haproxy import HaproxyProxy
 from hafleet.adapters.history import History
 from hafleet.adapters.imds import ImdsMetadata, StaticMetadata
 from hafleet.adapters.lock import NodeLocks
+from hafleet.adapters.notices import NoticeWatch
 from hafleet.adapters.store import FileStore
 from hafleet.adapters.templates import JinjaRenderer
 from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Assembly
-from hafleet.announcer import Announcer
+from hafleet.announcer import Sides
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
 from hafleet.core.used_files import used_files
@@ -30,6 +31,7 @@ from hafleet.ports import NodeMetadata
 from hafleet.reconcile import Plan, Ports, Reconciler
 
 if TYPE_CHECKING:
+    from hafleet.lifecycle import HookKeeper
     from hafleet.registration import DnsPorts, Registrar
 
 OnCall = Callable[[str, float, str], None]
@@ -60,6 +62,28 @@ class Parts:
     def reconciler(self) -> Reconciler:
         """The pass over these parts."""
         return Reconciler(self.settings, self.ports)
+
+    def joining(self, wakeups: Wakeups) -> Reconciler:
+        """The agent's pass: HAProxy's first start waits for a peer, where the settings have a lifecycle section."""
+        if self.settings.lifecycle is None:
+            return self.reconciler()
+        from hafleet.adapters.peerwatch import PeerListener
+
+        return Reconciler(self.settings, replace(self.ports, listen=lambda own: PeerListener(own, wakeups)))
+
+    def hook_keeper(self, wakeups: Wakeups) -> "HookKeeper | None":
+        """This node's hand in its lifecycle hooks; None where the settings have no lifecycle section."""
+        if self.settings.lifecycle is None:
+            return None
+        from hafleet.adapters.hooks import AsgHooks
+        from hafleet.adapters.life_store import FileLifeStore
+        from hafleet.core.life_acts import Rules
+        from hafleet.lifecycle import HookKeeper, LifePorts
+
+        rules = Rules(self.settings.lifecycle, ttl=self.settings.dns.ttl if self.settings.dns else 0.0)
+        store = FileLifeStore(Path(self.settings.state_dir))
+        ports = LifePorts(AsgHooks(self.account), store, self.ports.clock, random.Random(), wakeups.wake)
+        return HookKeeper(rules, ports)
 
     def dns_ports(self) -> "DnsPorts":
         """What the DNS side talks to. Imported here: a node without a dns section does not carry Route 53's tables in memory.
@@ -122,25 +146,25 @@ def build(path: Path, on_call: OnCall = _ignore) -> Parts:
     loaded = config.load(path)
     settings = loaded.settings
     static = settings.node.static if settings.node.source == "static" else None
-    host: NodeMetadata = StaticMetadata(static) if static else ImdsMetadata()
+    host: StaticMetadata | ImdsMetadata = StaticMetadata(static) if static else ImdsMetadata()
     account = Account(settings.aws, on_call, region=lambda: host.identity().region)
     membership = AsgMembership(account)
-    metadata = host if static else NodeIdentity(host, membership)
+    metadata: NodeMetadata = host if static else NodeIdentity(host, membership)
     state = Path(settings.state_dir)
     clock = SystemClock()
     renderer = JinjaRenderer(settings, source=str(path), digest=loaded.digest)
     proxy = HaproxyProxy(settings.haproxy, clock)
-    ports = Ports(membership, metadata, renderer, proxy, FileStore(state), clock)
+    ports = Ports(membership, metadata, renderer, proxy, FileStore(state), clock, host)
     return Parts(loaded, ports, renderer, membership, proxy, History(state), NodeLocks(state), account)
 
 
 class AgentWorkshop:
     """Implements ``agent.Workshop`` for one settings file."""
 
-    def __init__(self, path: Path, wakeups: Wakeups, announcer: Announcer, on_call: OnCall) -> None:
+    def __init__(self, path: Path, wakeups: Wakeups, sides: Sides, on_call: OnCall) -> None:
         self._path = path
         self._wakeups = wakeups
-        self._announcer = announcer
+        self._sides = sides
         self._on_call = on_call
 
     def digest(self) -> str:
@@ -156,15 +180,23 @@ class AgentWorkshop:
         return Assembly(
             settings=parts.settings,
             digest=parts.loaded.digest,
-            reconciler=parts.reconciler(),
+            reconciler=parts.joining(self._wakeups),
             history=parts.history,
             watch_paths=watch_paths(self._path, parts),
-            announce=partial(self._announcer.announce, parts.registrar()),
+            announce=partial(self._sides.dns.announce, parts.registrar()),
+            attend=partial(self._sides.life.announce, parts.hook_keeper(self._wakeups)),
         )
 
     def watch(self, paths: tuple[Path, ...]) -> FileWatch:
         """Watch these paths."""
         return FileWatch(self._wakeups, paths)
+
+
+def notice_watch(settings: Settings, wakeups: Wakeups, clock: SystemClock) -> NoticeWatch | None:
+    """Starts to watch what EC2 announces for this node; None for one that the settings describe."""
+    if settings.node.source == "static":
+        return None
+    return NoticeWatch(ImdsMetadata(), wakeups, clock, random.Random())
 
 
 def watch_paths(path: Path, parts: Parts) -> tuple[Path, ...]:

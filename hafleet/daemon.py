@@ -11,7 +11,7 @@ from hafleet.adapters.lock import NodeLocks
 from hafleet.adapters.systemd import Notifier
 from hafleet.adapters.wakeup import Wakeups
 from hafleet.agent import Agent
-from hafleet.announcer import Announcer
+from hafleet.announcer import Sides
 from hafleet.publish import Publisher, status_path
 from hafleet.web.metrics import Metrics
 
@@ -32,16 +32,19 @@ def run(path: Path) -> None:
     metrics = Metrics()
     clock = SystemClock()
     wakeups = Wakeups(clock)
-    announcer = Announcer(clock)
-    workshop = compose.AgentWorkshop(path, wakeups, announcer, metrics.called)
+    sides = Sides.of(clock)
+    workshop = compose.AgentWorkshop(path, wakeups, sides, metrics.called)
     publish = Publisher(metrics, status_path(settings.state_dir), log)
     agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
     locks = NodeLocks(Path(settings.state_dir))
     with locks.agent():
         metrics.listen(settings.status.listen)
         log.info("agent starts", settings=str(path), fleet=settings.fleet, pid=os.getpid())
+        notices = compose.notice_watch(settings, wakeups, clock)
         try:
             agent.run(locks)
         finally:
-            announcer.stop()
+            sides.stop()
+            if notices is not None:
+                notices.stop()
     log.info("agent stops; HAProxy keeps serving")

@@ -3,11 +3,13 @@
 A crash at any step repeats at most a call that was made already, and Auto Scaling answers that there is nothing to complete.
 """
 
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hafleet.core import life_acts
-from hafleet.core.life import LifeMemory, LifeReport, LifeSituation, beaten, decided, ended, remembered
+from hafleet.core.life import Deed, LifeMemory, LifeReport, LifeSituation, beaten, decided, ended, remembered
 from hafleet.core.life_acts import AskReplacement, Beat, Complete, ReadHooks, Rest, Rules, Scene
 from hafleet.core.model import Hook
 from hafleet.errors import HafleetError, HookGone, StateCorrupt, StoreError
@@ -15,6 +17,7 @@ from hafleet.ports import Clock, Hooks, LifeStore
 
 ABANDONED = "hafleet:abandoned"  # tag with the reason of an abandoned launch
 
+_KEPT = 20  # deeds that are told
 _MOST_ACTS = 100  # of one run; more is a fault of ours
 _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
 
@@ -35,14 +38,7 @@ class LifePorts:
     store: LifeStore
     clock: Clock
     chance: Chance
-
-
-@dataclass(slots=True)
-class _Log:
-    """What one run did and met."""
-
-    done: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    wake: Callable[[str], None]  # asks for a pass: what was done is told before the instance is gone
 
 
 class HookKeeper:
@@ -57,11 +53,12 @@ class HookKeeper:
         self._hooks_at = 0.0
         self._retry_at = 0.0  # monotonic
         self._failures = 0  # runs in a row that AWS broke off
-        self._log = _Log()
+        self._done: deque[Deed] = deque(maxlen=_KEPT)
+        self._problems: list[str] = []  # of this run
 
     def run(self, situation: LifeSituation) -> LifeReport:
         """All that can be done now. Never raises a HafleetError: problems are in the report."""
-        self._log = _Log()
+        self._problems.clear()
         memory = remembered(self._load(situation.node.id), situation, self._now())
         self._keep(memory)
         left = self._retry_at - self._ports.clock.monotonic()
@@ -98,7 +95,7 @@ class HookKeeper:
             case AskReplacement(reason):
                 self._ports.hooks.set_unhealthy(told.node.id)
                 self._keep(replace(self._load(told.node.id), unhealthy_at=self._now()))
-                self._log.done.append(f"asked Auto Scaling to replace this instance: {reason}")
+                self._tell(f"asked Auto Scaling to replace this instance: {reason}")
 
     def _beat(self, hook: str, told: LifeSituation) -> None:
         memory = self._load(told.node.id)
@@ -108,7 +105,7 @@ class HookKeeper:
             self._gone(hook, told, error)
             return
         self._keep(beaten(memory, hook, self._now()))
-        self._log.done.append(f"heartbeat for hook {hook} ({memory.state})")
+        self._tell(f"heartbeat for hook {hook} ({memory.state})")
 
     def _complete(self, act: Complete, told: LifeSituation) -> None:
         """What was decided is kept before it is told, so that a crash between the two does not decide anew."""
@@ -122,20 +119,20 @@ class HookKeeper:
             self._gone(act.hook, told, error)
             return
         self._keep(ended(memory, act.hook, self._now()))
-        self._log.done.append(f"completed hook {act.hook} ({memory.state}) with {act.result}: {act.reason}")
+        self._tell(f"completed hook {act.hook} ({memory.state}) with {act.result}: {act.reason}")
 
     def _tag(self, reason: str, told: LifeSituation) -> None:
         """The tag is for people: its refusal keeps nothing back."""
         try:
             self._ports.hooks.tag(told.node.id, ABANDONED, reason)
         except HafleetError as error:
-            self._log.problems.append(str(error))
+            self._problems.append(str(error))
 
     def _gone(self, hook: str, told: LifeSituation, error: HookGone) -> None:
         """Nothing waits in this hook any more; the group's hooks may have changed."""
         self._keep(ended(self._load(told.node.id), hook, self._now()))
         self._hooks = None
-        self._log.done.append(f"nothing waits in hook {hook} any more: {error.what}")
+        self._tell(f"nothing waits in hook {hook} any more: {error.what}")
 
     # --- memory, time, report ---------------------------------------------------------------------------------------
 
@@ -146,9 +143,9 @@ class HookKeeper:
                 self._memory = self._ports.store.load(node_id)
             except StateCorrupt as error:
                 self._memory = LifeMemory(node=node_id)
-                self._log.problems.append(str(error))
+                self._problems.append(str(error))
             except StoreError as error:
-                self._log.problems.append(str(error))
+                self._problems.append(str(error))
                 return LifeMemory(node=node_id)
         return self._memory
 
@@ -158,7 +155,11 @@ class HookKeeper:
         try:
             self._ports.store.save(memory)
         except StoreError as error:
-            self._log.problems.append(str(error))
+            self._problems.append(str(error))
+
+    def _tell(self, what: str) -> None:
+        self._done.append(Deed(self._now(), what))
+        self._ports.wake("lifecycle")
 
     def _now(self) -> float:
         return self._ports.clock.monotonic() + self._ahead
@@ -168,7 +169,7 @@ class HookKeeper:
         wait = self._ports.chance.uniform(0.0, min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0**self._failures))
         self._failures = min(self._failures + 1, 10)
         self._retry_at = self._ports.clock.monotonic() + wait
-        self._log.problems.append(str(error))
+        self._problems.append(str(error))
         return Rest(wait, "AWS to answer")
 
     def _report(self, told: LifeSituation, rest: Rest) -> LifeReport:
@@ -179,7 +180,7 @@ class HookKeeper:
             waiting=rest.waiting,
             result=memory.result,
             reason=memory.reason,
-            done=tuple(self._log.done),
-            problems=tuple(dict.fromkeys(self._log.problems)),
+            done=tuple(self._done),
+            problems=tuple(dict.fromkeys(self._problems)),
             next_at=rest.seconds,
         )

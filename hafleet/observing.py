@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hafleet.core import membership, proxyplan
-from hafleet.core.model import Groups, Node, Notices, Silent, Unknown, Worker, World
+from hafleet.core.model import Door, Groups, Installed, Node, Notices, Peer, Silent, Unknown, Worker, World
 from hafleet.core.settings import Settings
 from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StoreError
-from hafleet.ports import Clock, Membership, NodeMetadata, NodeNotices, Proxy, Renderer, Store
+from hafleet.ports import Clock, Membership, NodeMetadata, NodeNotices, PeerWatch, Proxy, Renderer, Store
 
 T = TypeVar("T")
 
@@ -32,6 +32,9 @@ class Ports:
     store: Store
     clock: Clock
     notices: NodeNotices = NoNotices()  # noqa: RUF009  # it has no state
+    listen: Callable[[Peer], PeerWatch] | None = (
+        None  # at the own peers address; None: HAProxy's first start waits for no peer
+    )
 
 
 class Observer:
@@ -41,19 +44,46 @@ class Observer:
         self._settings = settings
         self._ports = ports
         self._silences = 0  # passes in a row in which the master answered, and its worker did not
+        self._watch: PeerWatch | None = None
+        self._opened = 0.0  # monotonic; of the watch
+        self._shut = ports.listen is None  # for good: a node starts its HAProxy for the first time once
 
     def observe(self) -> World:
         """Each port read once."""
         ports = self._ports
         node = _read(ports.metadata.identity)
+        worker, installed = self._worker(), _read(ports.proxy.installed)
         return World(
             at=ports.clock.wall(),
             node=node,
             groups=_read(lambda: self._groups(node)),
-            worker=self._worker(),
-            installed=_read(ports.proxy.installed),
+            worker=worker,
+            installed=installed,
             notices=_read(ports.notices.notices),
+            door=self._door(node, worker, installed),
         )
+
+    def shut(self) -> None:
+        """Leave the peers address to HAProxy, from now on."""
+        self._shut = True
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _door(self, node: Node | Unknown, worker: Worker | Unknown, installed: Installed | Unknown) -> Door | None:
+        """What came to the peers address of a node without HAProxy and without a file for it; listens there from the first time."""
+        if self._shut or isinstance(installed, Unknown):
+            return None
+        if installed.text is not None or isinstance(worker, Worker):
+            self.shut()
+            return None
+        now = self._ports.clock.monotonic()
+        if self._watch is None:
+            if isinstance(node, Unknown) or self._ports.listen is None:
+                return None
+            self._watch = self._ports.listen(Peer(node.id, node.address, self._settings.peers.port))
+            self._opened = now
+        return Door(now - self._opened, self._watch.contacted(), self._watch.problem)
 
     def _worker(self) -> Worker | Unknown:
         """The running worker; where it does not answer, what the master tells of it."""

@@ -57,6 +57,9 @@ class Publisher:
         self._faults: frozenset[str] = frozenset()
         self._dns_at = 0.0  # of the last report of the DNS side that was told
         self._dns_told: frozenset[str] = frozenset()
+        self._deed_at = 0.0  # of the last deed of the hooks' side that was told
+        self._life_told: frozenset[str] = frozenset()
+        self._notices: frozenset[str] = frozenset()
 
     def __call__(self, report: Report) -> None:
         """Log, count, write the status file."""
@@ -64,6 +67,7 @@ class Publisher:
         self._tell(report)
         if report.dns is not None and report.dns.at != self._dns_at:
             self._tell_dns(report.dns)
+        self._tell_life(report)
         write_status(self._path, report, lambda fault: self._log.error("status file not written", fault=fault))
 
     def _tell(self, report: Report) -> None:
@@ -106,6 +110,24 @@ class Publisher:
         if self._dns_told and not told.problems and not holds:
             self._log.info("dns: nothing is held, no problem is left")
         self._dns_told = frozenset((*told.problems, *holds))
+
+    def _tell_life(self, report: Report) -> None:
+        """What EC2 announces, when it does; what the hooks' side did, and its problems when they come."""
+        for line in report.notices:
+            if line not in self._notices:
+                self._log.warning("notice", notice=line)
+        self._notices = frozenset(report.notices)
+        told = report.life
+        if told is None:
+            return
+        for deed in told.done:
+            if deed.at > self._deed_at:
+                self._log.info("lifecycle", did=deed.what)
+        self._deed_at = max([self._deed_at, *(deed.at for deed in told.done)])
+        for problem in told.problems:
+            if problem not in self._life_told:
+                self._log.warning("lifecycle", problem=problem)
+        self._life_told = frozenset(told.problems)
 
 
 def write_status(path: Path, report: Report, on_fault: Callable[[str], None]) -> None:

@@ -97,7 +97,11 @@ class Reconciler:
         version = self._version(world.worker)
         plan = proxyplan.plan(world.installed, wanted, world.worker, features(version))
         held = decision.held
-        if memory.frozen and not force:
+        first = None if force else self._first_start(world, decision)
+        if first is not None:
+            held += (first,)
+            plan = proxyplan.NOTHING
+        elif memory.frozen and not force:
             held += (Held("frozen", "everything", memory.frozen),)
             plan = proxyplan.NOTHING
         elif plan.reload and (target := _target(world.worker)) and not force:
@@ -107,6 +111,14 @@ class Reconciler:
                 held += (replace(stop, reason=f"{stop.reason} ({', '.join(plan.reload)})"),)
                 plan = plan.without_reload()
         return Plan(world, decision, wanted, plan, held, errors, health)
+
+    def _first_start(self, world: World, decision: membership.Decision) -> Held | None:
+        """What holds HAProxy's first start, if anything does."""
+        life, node = self._settings.lifecycle, decision.memory.node
+        if life is None or node is None:
+            return None
+        alone = phase.last_node(node.id, phase.own_group(node.group, world.groups)) is not None or not node.group
+        return gate.hold_first_start(world.door, life.peers_timeout, alone=alone)
 
     def _memory(self, world: World) -> tuple[Memory, tuple[HafleetError, ...]]:
         node_id = None if isinstance(world.node, Unknown) else world.node.id
@@ -182,6 +194,7 @@ class Reconciler:
             return self._reload(plan, wanted, worker, Outcome(sent, False, reasons, faults))
         if plan.proxy.write and not plan.proxy.held_write:
             proxy.check(wanted)
+            self._observer.shut()
             proxy.install(wanted)
             return Outcome(sent, True)
         return Outcome(sent)

@@ -66,7 +66,7 @@ def status(report: Report, now: float) -> RenderableType:
         )
     else:
         parts.append(Text("membership was never read completely", style="yellow"))
-    parts += _phase(report, now) + _dns(report.dns)
+    parts += _phase(report, now) + _dns(report.dns) + _life(report)
     if report.frozen:
         parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
     rows = [(b.name, b.members, b.up, b.draining, b.parked, b.sessions) for b in report.backends]
@@ -94,6 +94,17 @@ def _dns(told: DnsReport | None) -> list[RenderableType]:
     lines += [Text(f"    {sentence(record)}") for record in told.records]
     lines += [Text(f"held  dns {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in told.held]
     return lines + [Text(f"fault dns {problem}", style="red") for problem in told.problems]
+
+
+def _life(report: Report) -> list[RenderableType]:
+    lines: list[RenderableType] = [Text(f"notice {line}", style="yellow") for line in report.notices]
+    told = report.life
+    if told is None:
+        return lines
+    waits = f"  waits: {told.waiting}" if told.waiting else ""
+    ends = f"  {told.result}: {told.reason}" if told.result else ""
+    lines.append(Text(f"lifecycle {told.state or 'not known'}{ends}{waits}", style="yellow" if waits or ends else ""))
+    return lines + [Text(f"fault lifecycle {problem}", style="red") for problem in told.problems]
 
 
 def world(seen: World) -> RenderableType:

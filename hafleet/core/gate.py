@@ -7,7 +7,7 @@ start the stick tables. So it is let through at once when it comes alone, and th
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hafleet.core.model import Held, Memory, Worker
+from hafleet.core.model import Door, Held, Memory, Worker
 from hafleet.core.settings import Safety
 
 _RETRY_FIRST = 10.0  # seconds until a refused reload is tried again; doubles each time ...
@@ -78,3 +78,20 @@ def hold_reload(question: Question, rules: tuple[Rule, ...] = RULES) -> Held | N
         if held is not None:
             return held
     return None
+
+
+def hold_first_start(door: Door | None, timeout: float, *, alone: bool) -> Held | None:
+    """Holds the first file of a node that joins, and with it HAProxy's start, until a peer lists the node.
+
+    A HAProxy that starts before its peers list it never learns their stick tables (FACTS, peers).
+
+    Args:
+        door: what came to the node's peers address; None when nobody waits there.
+        timeout: seconds that a peer is waited for at most.
+        alone: no other node of the group is in service, so there is nothing to learn.
+    """
+    if door is None or door.contacted or alone or door.waited >= timeout:
+        return None
+    why = f" ({door.problem})" if door.problem else ""
+    reason = f"HAProxy starts once a peer has connected, to learn the stick tables; waits {timeout - door.waited:.0f} s more{why}"
+    return Held("peers_first", "reload", reason)

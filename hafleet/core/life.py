@@ -49,6 +49,14 @@ class LifeMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """One thing that was done."""
+
+    at: float  # wall clock; of two deeds the later has the higher
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class LifeReport:
     """One run of the hooks' side. ``at`` is wall clock, ``next_at`` seconds from now."""
 
@@ -57,7 +65,7 @@ class LifeReport:
     waiting: str = ""  # for what; "" when nothing is pending
     result: Literal["", "CONTINUE", "ABANDON"] = ""  # of the wait it is in
     reason: str = ""
-    done: tuple[str, ...] = ()  # one line for each thing done
+    done: tuple[Deed, ...] = ()  # the last ones, of earlier runs too: a run may end unseen before the next
     problems: tuple[str, ...] = ()
     next_at: float = 0.0
 

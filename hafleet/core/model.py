@@ -10,6 +10,11 @@ from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Literal
 
+from hafleet.core.notices import QUIET
+from hafleet.core.notices import Door as Door  # noqa: PLC0414  # this and the next two are words of the model, kept apart
+from hafleet.core.notices import Notice as Notice  # noqa: PLC0414
+from hafleet.core.notices import Notices as Notices  # noqa: PLC0414
+
 IPAddress = IPv4Address | IPv6Address
 Version = tuple[int, int, int]
 Phase = Literal["joining", "serving", "leaving"]
@@ -38,24 +43,6 @@ class Node:
     group: str = ""  # own Auto Scaling group; "" when the node is in none
     public: IPv4Address | None = None  # public IPv4 address; None when it has none
     ipv6: IPv6Address | None = None  # first IPv6 address; None when it has none
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that EC2 announces for this instance."""
-
-    action: str  # terminate, stop, hibernate; the code of a maintenance event
-    at: float  # wall clock at which it happens
-
-
-@dataclass(frozen=True, slots=True)
-class Notices:
-    """What IMDS tells of this node's future. Costs no AWS quota."""
-
-    target: str = ""  # autoscaling/target-lifecycle-state: the state the instance is going to; "" when never set
-    spot: Notice | None = None  # spot/instance-action
-    rebalance: float = 0.0  # wall clock of events/recommendations/rebalance; 0 when there is none
-    maintenance: tuple[Notice, ...] = ()  # events/maintenance/scheduled, active ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +166,8 @@ class World:
     groups: Groups | Unknown
     worker: Worker | Unknown
     installed: Installed | Unknown
-    notices: Notices | Unknown = Notices()
+    notices: Notices | Unknown = QUIET
+    door: Door | None = None  # None: nobody listens there, or HAProxy itself does
 
 
 # --- wanted ---------------------------------------------------------------------------------------------------------

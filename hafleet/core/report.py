@@ -2,12 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, PlainSerializer
 
 from hafleet.core.dns.report import DnsReport
-from hafleet.core.model import Held, Member, Memory, Peer, Phase, RunningServer, Unknown, Version, Worker, World
+from hafleet.core.life import LifeReport
+from hafleet.core.model import (
+    Held,
+    Member,
+    Memory,
+    Notices,
+    Peer,
+    Phase,
+    RunningServer,
+    Unknown,
+    Version,
+    Worker,
+    World,
+)
 
 
 def dotted(version: Version) -> str:
@@ -81,6 +95,8 @@ class Report:
     leaving: tuple[str, ...] = ()  # why this node leaves: reasons of its claims
     red_since: float = 0.0  # wall clock; 0 while the health endpoint is not red
     dns: DnsReport | None = None  # the last of the DNS side, which runs beside the passes; None without a dns section
+    notices: tuple[str, ...] = ()  # what EC2 announces for this instance, a sentence each
+    life: LifeReport | None = None  # the last of the hooks' side, which runs beside the passes; None without lifecycle
 
 
 def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | Unknown) -> tuple[BackendReport, ...]:
@@ -121,6 +137,22 @@ def node_name(world: World, memory: Memory) -> str:
 def peer_names(peers: tuple[Peer, ...]) -> tuple[str, ...]:
     """The names on the peers list, in its order."""
     return tuple(peer.name for peer in peers)
+
+
+def announced(notices: Notices | Unknown) -> tuple[str, ...]:
+    """What EC2 announces for this instance, soonest first. An instance's own states are the phase's matter."""
+    if isinstance(notices, Unknown):
+        return ()
+    told = [("spot instance ends", notices.spot)] if notices.spot else []
+    told += [("maintenance", notice) for notice in notices.maintenance]
+    lines = [
+        f"{what}: {notice.action} at {_utc(notice.at)}" for what, notice in sorted(told, key=lambda row: row[1].at)
+    ]
+    return (*lines, *([f"EC2 recommends to move since {_utc(notices.rebalance)}"] if notices.rebalance else []))
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def failed(fleet: str, at: float, wake: tuple[str, ...], fault: str) -> Report:

@@ -54,6 +54,9 @@ class Metrics:
         self._registered = Gauge("hafleet_dns_registered", "1 while every record of this node stands.", registry=r)
         self._dns_problems = Gauge("hafleet_dns_problems", "Faults of the last DNS pass.", registry=r)
         self._leads = Gauge("hafleet_dns_leader", "1 while this node writes what the fleet shares.", registry=r)
+        self._waits = Gauge("hafleet_hook_waits", "1 while this instance waits in a lifecycle hook.", registry=r)
+        self._life_problems = Gauge("hafleet_hook_problems", "Faults of the last run of the hooks' side.", registry=r)
+        self._noticed = Gauge("hafleet_notices", "What EC2 announces for this instance, counted.", registry=r)
         self._calls = Counter("hafleet_aws_calls", "AWS API calls.", ["operation", "outcome"], registry=r)
         self._call_seconds = Counter(
             "hafleet_aws_call_seconds", "Seconds spent in AWS calls.", ["operation"], registry=r
@@ -84,6 +87,10 @@ class Metrics:
             self._registered.set(report.dns.registered)
             self._dns_problems.set(len(report.dns.problems))
             self._leads.set(report.dns.leads)
+        if report.life is not None:
+            self._waits.set(report.life.state.endswith(":Wait"))
+            self._life_problems.set(len(report.life.problems))
+        self._noticed.set(len(report.notices))
         self._held.clear()
         for held in (*report.held, *(report.dns.held if report.dns else ())):
             self._held.labels(held.rule).inc()

@@ -25,7 +25,7 @@ from hafleet.adapters.lock import NodeLocks
 from hafleet.adapters.systemd import Notifier
 from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Agent, Assembly
-from hafleet.announcer import Announcer
+from hafleet.announcer import Sides
 from hafleet.core.model import Memory
 from hafleet.core.report import Report
 from hafleet.lab import proxy as eye
@@ -179,7 +179,7 @@ class Stage:
 
     def digest(self) -> str:
         """``agent.Workshop.digest``."""
-        return compose.AgentWorkshop(self.path, self.wakeups, Announcer(self.clock), self.metrics.called).digest()
+        return compose.AgentWorkshop(self.path, self.wakeups, Sides.of(self.clock), self.metrics.called).digest()
 
     def assemble(self) -> Assembly:
         """``agent.Workshop.assemble``: the product's own parts, with the test's clock."""
