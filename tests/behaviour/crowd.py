@@ -15,7 +15,7 @@ from hafleet.core.settings import Settings
 from hafleet.lab import dns_shapes
 from hafleet.lab.dns_answers import Client, Zone, answer
 from hafleet.ports import Dns
-from tests.fakes.dns import NAME, Actor, HandClock, Stage, edge, iid, node
+from tests.fakes.dns import NAME, Actor, Stage, edge, iid, node
 
 if TYPE_CHECKING:
     from mypy_boto3_route53 import Route53Client
@@ -114,7 +114,7 @@ class Crowd:
     def _port(self) -> Dns:
         assert self.settings.dns is not None
         client = self.client or cast("Route53Client", self.stage.client)
-        return Route53Dns(self.settings.dns, lambda: client, HandClock())
+        return Route53Dns(self.settings.dns, lambda: client, self.stage.clock)
 
     def _words(self) -> list[str]:
         return [r.problems[0] if r.problems else r.waiting or str(r.registered) for r in self.reports.values()]
