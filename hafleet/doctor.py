@@ -4,18 +4,31 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Literal
 
 from hafleet import checking, compose
 from hafleet.core import membership, proxyplan
+from hafleet.core.dns.checks import fleet_prefix, wanted_checks
+from hafleet.core.dns.layout import record_types
+from hafleet.core.dns.model import CheckConfig, RecordType
+from hafleet.core.dns.removal import is_leaf
+from hafleet.core.dns.want import addresses
+from hafleet.core.dns_settings import Dns
 from hafleet.core.features import features
-from hafleet.core.model import Node
+from hafleet.core.model import IPAddress, Node
+from hafleet.core.settings import Settings
+from hafleet.core.values import parse_endpoint
 from hafleet.errors import HafleetError
 from hafleet.show import short
 
 State = Literal["ok", "warn", "fail", "hint"]  # hint: something that cannot be tried from here
+_NO_CHECK, _NO_CHANGE = "00000000-0000-0000-0000-000000000000", "C00000000000000000000"  # nobody has these ids
+_PATIENCE = 4.0  # seconds that Route 53 waits for a connection
 _OPEN_FILES = 4096  # below this HAProxy's default maxconn is small
 
 
@@ -37,7 +50,7 @@ def examine(path: Path) -> tuple[Finding, ...]:
         return tuple(found)
     parts = compose.build(path)
     found.append(Finding("ok", "settings", str(path)))
-    for look in (_binary, _folders, _sockets, _aws, _limits):
+    for look in (_binary, _folders, _sockets, _aws, _dns, _limits):
         found += look(parts)
     return tuple(found)
 
@@ -135,6 +148,93 @@ def _aws(parts: compose.Parts) -> Iterator[Finding]:
             f"{skew:+.0f} s from AWS",
             "start chrony: AWS refuses signatures five minutes off" if late else "",
         )
+
+
+def _dns(parts: compose.Parts) -> Iterator[Finding]:
+    settings = parts.settings
+    dns = settings.dns
+    if dns is None:
+        return
+    ports = parts.dns_ports()
+    zone = _tried("dns zone", lambda: f"{dns.name} lies in {ports.dns.zone_id()}")
+    yield zone
+    if zone.state == "ok":  # else each would fail for the same reason
+
+        def records() -> str:
+            found = ports.dns.tree(dns.name)
+            return f"{len(found)} at or below {dns.name}, {sum(map(is_leaf, found))} of nodes"
+
+        yield _tried("dns records", records)
+    yield _tried("dns health checks", lambda: f"{len(ports.dns.checks(fleet_prefix(settings.fleet)))} of this fleet")
+    yield _tried("dns one health check", lambda: _may_read(ports.dns.check(_NO_CHECK)))
+    yield _tried("dns one change", lambda: _may_read(ports.dns.insync(_NO_CHANGE)))
+    yield Finding(
+        "hint",
+        "dns permissions",
+        "what writes is not tried: ChangeResourceRecordSets, CreateHealthCheck, DeleteHealthCheck",
+        "docs/dns.md has the policy",
+    )
+    try:
+        node = parts.ports.metadata.identity()
+    except HafleetError:  # said above
+        return
+    yield _tried("dns reaping", lambda: f"EC2 says {', '.join(ports.instances.states(frozenset({node.id})).values())}")
+    for type_ in record_types(dns):
+        yield from _published(settings, dns, node, type_)
+
+
+def _may_read(_answer: object) -> str:
+    """What there is of something that cannot exist: the right to ask for it."""
+    return "may be read"
+
+
+def _published(settings: Settings, dns: Dns, node: Node, type_: RecordType) -> Iterator[Finding]:
+    """The address of one record, and what Route 53 would be answered there."""
+    about = f"dns {type_} record"
+    address = addresses(dns, node).get(type_)
+    if address is None:
+        kind = "IPv6" if type_ == "AAAA" else f"{dns.address} IPv4"
+        fix = "give the instance one, or publish another (dns.address, dns.families)"
+        yield Finding("fail", about, f"this node has no {kind} address", fix)
+        return
+    yield Finding("ok", about, f"{dns.name} {address}")
+    local = node.ipv6 if type_ == "AAAA" else node.address
+    for config in (wanted.config for wanted in wanted_checks(settings, node, type_, address)):
+        if config.alarm:
+            what = f"alarm {config.alarm} in {config.alarm_region} is not looked at"
+            yield Finding("hint", "dns health check", what, "create it, one for each node")
+        elif config.port:
+            yield _tried("dns health endpoint", partial(_answers, _listener(settings, config.port, local), config))
+            what = f"let Route 53's checkers reach port {config.port}"
+            fix = f"from the prefix list com.amazonaws.{node.region or 'REGION'}.route53-healthchecks"
+            yield Finding("hint", "security group", what, fix)
+
+
+def _listener(settings: Settings, port: int, local: IPAddress | None) -> str:
+    """The address of this host at which a port is asked. A published one often is not on the host itself."""
+    bind = parse_endpoint(settings.haproxy.health)
+    named = bind.address if bind.port == port and not bind.wildcard else None
+    return str(named or local or "127.0.0.1")
+
+
+def _answers(host: str, config: CheckConfig) -> str:
+    """What a checker would be answered. Raises HafleetError."""
+    place = f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}"
+    try:
+        with closing(HTTPConnection(host, config.port, timeout=_PATIENCE)) as connection:
+            connection.connect()
+            if not config.type.startswith("HTTP") or config.type.startswith("HTTPS"):
+                return f"{place} takes connections"
+            connection.request("GET", config.path, headers={"Host": config.host} if config.host else {})
+            status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        fix = "start HAProxy; dns.health.endpoint and haproxy.health name the port"
+        what = f"nobody answers: {type(error).__name__} {error}".rstrip()
+        raise HafleetError(what, where=place, fix=fix) from error
+    if not 200 <= status < 400:
+        what = f"GET {config.path} is answered {status}: Route 53 takes that for dead"
+        raise HafleetError(what, where=place, fix="`hafleet status` says whether this node leaves")
+    return f"GET http://{place}{config.path} is answered {status}"
 
 
 def _limits(parts: compose.Parts) -> Iterator[Finding]:

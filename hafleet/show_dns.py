@@ -17,7 +17,9 @@ from hafleet.show import table
 def record_data(record: Record) -> dict[str, Any]:
     """A record set for ``--json``: what is set of it."""
     return {
-        key: value for key, value in asdict(record).items() if key != "stored" and value not in ("", None, (), False)
+        key: value
+        for key, value in asdict(record).items()
+        if key != "stored" and value is not False and value not in ("", None, ())  # a zero is set
     }
 
 

@@ -168,6 +168,7 @@ def test_a_new_check_is_planned_before_the_old_one_goes(stage: Stage, still: Nod
 
 
 def test_once_beside_an_agent_leaves_dns_to_it(stage: Stage, node: Node, tmp_path: Path) -> None:
+    wait_until(lambda: settled(stage, node), 30, "the agent to have told of DNS", every=0.2)
     path = changed(node, tmp_path / "hafleet.yaml", lambda s: s["dns"].update(weight=9))
     done = stage.run(node, "once", "--json", settings=path)
     assert done.returncode == DONE, done.stderr
@@ -218,7 +219,7 @@ def test_settings_that_do_not_fit_are_told_before_anything_is_written(
         (section(zone="other.test"), SETTINGS, f"the record '{NAME}' is not inside the zone 'other.test'"),
         (section(name=f"plain.{ZONE}"), FAILED, f"a simple A record stands at plain.{ZONE}"),
         (section(name=f"geo.{ZONE}"), FAILED, f"a geolocation A record stands at geo.{ZONE}"),
-        (section(policy="multivalue"), FAILED, "weighted A record"),
+        (section(policy="multivalue"), FAILED, "are weighted, the settings say multivalue"),
         (section(ttl=5), FAILED, f"have ttl {TTL}, the settings say 5"),
     ]
     before = stage.writes()
@@ -233,7 +234,7 @@ def test_settings_that_do_not_fit_are_told_before_anything_is_written(
 
 
 def test_a_newcomer_with_another_ttl_writes_nothing(stage: Stage, still: Node, tmp_path: Path) -> None:
-    stage.leave_behind(GHOST, "127.9.9.9", f"young.{ZONE}")
+    check = stage.leave_behind(GHOST, "127.9.9.9", f"young.{ZONE}")
     path = changed(still, tmp_path / "hafleet.yaml", section(name=f"young.{ZONE}", ttl=5))
     before = stage.writes()
     found = as_json(stage.run(still, "dns", "plan", "--json", settings=path), FAILED)
@@ -241,6 +242,7 @@ def test_a_newcomer_with_another_ttl_writes_nothing(stage: Stage, still: Node, t
     assert stage.run(still, "once", settings=path).returncode == FAILED
     assert stage.writes() == before
     stage.erase(f"young.{ZONE}")
+    stage.delete_check(check)
 
 
 def test_a_denied_route_53_names_the_permission(stage: Stage, still: Node) -> None:
@@ -271,6 +273,52 @@ def test_an_unreachable_route_53_fails_and_changes_nothing(stage: Stage, still: 
     finally:
         stage.lab.cloud.heal(fault)
     assert (stage.records(), still.config.read_bytes()) == (before, config)
+
+
+def findings(done: "subprocess.CompletedProcess[str]", code: int) -> dict[str, tuple[str, str]]:
+    rows = as_json(done, code)["findings"]
+    return {
+        row["about"]: (row["state"], f"{row['what']}; {row['fix']}") for row in rows if row["about"] != "security group"
+    }
+
+
+def test_doctor_tries_every_right_and_the_health_endpoint(stage: Stage, node: Node) -> None:
+    found = {k: v for k, v in findings(stage.run(node, "doctor", "--json"), DONE).items() if k.startswith("dns ")}
+    assert {about for about, (state, _) in found.items() if state == "ok"} == {
+        *("dns zone", "dns records", "dns health checks", "dns one health check", "dns one change"),
+        *("dns reaping", "dns A record", "dns health endpoint"),
+    }
+    assert found["dns zone"][1].startswith(f"{NAME} lies in {stage.zone_id}")
+    assert found["dns health endpoint"][1].startswith(f"GET http://{node.address}:8403/hafleet-health is answered 200")
+    assert found["dns reaping"][1].startswith("EC2 says running")
+    text = stage.run(node, "doctor").stdout
+    assert "let Route 53's checkers reach port 8403" in text and "route53-healthchecks" in text
+
+
+def test_doctor_names_what_is_denied_and_what_does_not_answer(stage: Stage, node: Node, tmp_path: Path) -> None:
+    denied = {
+        "ListHealthChecks": "dns health checks",
+        "GetChange": "dns one change",
+        "ListHostedZonesByName": "dns zone",
+    }
+    for operation, about in denied.items():
+        fault = stage.lab.cloud.fault("denied", service="route53", operation=operation)
+        found = findings(stage.run(node, "doctor", "--json"), FAILED)
+        stage.lab.cloud.heal(fault)
+        assert found[about][0] == "fail" and f"allow route53:{operation} to this node's role" in found[about][1]
+        assert [key for key, (state, _) in found.items() if state == "fail"] == [about]
+    path = changed(node, tmp_path / "port.yaml", section(health={"endpoint": {"port": 9}}))
+    found = findings(stage.run(node, "doctor", "--json", settings=path), FAILED)
+    assert found["dns health endpoint"][0] == "fail" and "nobody answers" in found["dns health endpoint"][1]
+    path = changed(node, tmp_path / "path.yaml", section(health={"endpoint": {"path": "/no-such-thing"}}))
+    found = findings(stage.run(node, "doctor", "--json", settings=path), FAILED)
+    assert "Route 53 takes that for dead" in found["dns health endpoint"][1]
+    path = changed(node, tmp_path / "six.yaml", section(families=["ipv4", "ipv6"]))
+    found = findings(stage.run(node, "doctor", "--json", settings=path), FAILED)
+    assert found["dns AAAA record"][0] == "fail" and "no IPv6 address" in found["dns AAAA record"][1]
+    path = changed(node, tmp_path / "alarm.yaml", section(health={"alarm": {"name": "{fleet} {instance}"}}))
+    found = findings(stage.run(node, "doctor", "--json", settings=path), DONE)
+    assert found["dns health check"][0] == "hint" and node.id in found["dns health check"][1]
 
 
 # --- reaping ---------------------------------------------------------------------------------------------------------
