@@ -124,10 +124,12 @@ class Carrier:
             self.log.problems.append(str(error))
 
     def look(self, root: str) -> Walk:
-        """Read the whole tree."""
-        yield "ListResourceRecordSets"
-        records = self._ports.dns.tree(root)
-        self.seen = Seen(records, fresh=True, checks=self.seen.checks)
+        """Read the whole tree, and those of earlier settings in which own records may stand."""
+        found = {}
+        for name in dict.fromkeys((root, *self.memory.names)):
+            yield "ListResourceRecordSets"
+            found |= {record.key: record for record in self._ports.dns.tree(name)}
+        self.seen = Seen(tuple(found.values()), fresh=True, checks=self.seen.checks)
         self.blind = False
         return None
 

@@ -283,3 +283,45 @@ def test_a_leader_makes_one_call_a_minute(stage: Stage, nodes: int) -> None:
     port.calls.clear()
     drive(one, 5 * HOUR)
     assert port.calls.total() <= 300
+
+
+# --- another name ---------------------------------------------------------------------------------------------------
+
+NEW_NAME = "www.example.test"
+
+
+def zone_of(stage: Stage) -> dict[tuple[str, str], str]:
+    """Check of every leaf of the whole zone, by name and SetIdentifier."""
+    (zone,) = stage.engine.dump()
+    return {(r["Name"], r["SetIdentifier"]): r["HealthCheckId"] for r in zone["ResourceRecordSets"] if r["Type"] == "A"}
+
+
+def test_another_name_takes_the_old_records_away_but_the_last(stage: Stage) -> None:
+    numbers = (1, 2, 3)
+    nodes = [actor(stage, n, numbers) for n in numbers]
+    for one in nodes:
+        drive(one, 200)
+    nodes = [actor(stage, n, numbers, name=NEW_NAME) for n in numbers]
+    reports = [drive(one, 300) for one in nodes]
+    new = {(f"{NEW_NAME}.", iid(n)) for n in numbers}
+    assert zone_of(stage).keys() == new | {(f"{NAME}.", iid(3))}
+    assert [held.rule for held in reports[2].held] == ["last_record"]
+    assert all(report.registered for report in reports)
+    assert stage.stores[iid(1)].kept.names == (NEW_NAME,)
+    nodes[2].leave()
+    drive(nodes[2], 600)
+    assert set(zone_of(stage).values()) <= set(stage.checks())  # no record on a check that is gone
+    stage.erase(iid(3), f"{NAME}.".rstrip("."))
+    drive(nodes[2], 600)
+    assert zone_of(stage).keys() == new - {(f"{NEW_NAME}.", iid(3))}
+    assert set(stage.checks()) == set(zone_of(stage).values())
+
+
+def test_a_crash_between_the_new_record_and_the_old_ones_end_is_no_end(stage: Stage) -> None:
+    for n in (1, 2):
+        drive(actor(stage, n, (1, 2)), 200)
+    one = actor(stage, 1, (1, 2), name=NEW_NAME)
+    one.until(lambda report: (f"{NEW_NAME}.", iid(1)) in zone_of(stage))
+    assert (f"{NAME}.", iid(1)) in zone_of(stage)
+    drive(actor(stage, 1, (1, 2), name=NEW_NAME), 300)
+    assert zone_of(stage).keys() == {(f"{NEW_NAME}.", iid(1)), (f"{NAME}.", iid(2))}

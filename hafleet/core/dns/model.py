@@ -124,6 +124,9 @@ class DnsMemory:
     """What neither Route 53 nor the pass can tell, kept in ``state_dir/dns.json``."""
 
     node: str = ""  # whose memory this is
+    names: tuple[
+        str, ...
+    ] = ()  # dns.name of these settings, then of earlier ones below which own records may still stand
     checks: Mapping[str, CheckMemo] = field(default_factory=dict)  # by record type and role, such as "A/endpoint"
     old_checks: tuple[str, ...] = ()  # check ids to delete once no record uses them and that is INSYNC
     change: str = ""  # id of the last change that was not INSYNC yet

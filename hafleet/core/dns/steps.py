@@ -43,6 +43,29 @@ def next_step(scene: Scene) -> Move:
     return first(rule(scene) for rule in RULES)
 
 
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def move_in(scene: Scene) -> Move:
+    """The memory tells below which names own records may stand: what earlier settings named is looked at, too."""
+    names, root = scene.memory.names, scene.want.layout.root
+    if names[:1] == (root,):
+        return NOTHING
+    return Move(Remember(replace(scene.memory, names=(root, *(name for name in names if name != root)))))
+
+
+def move_out(scene: Scene) -> Move:
+    """An earlier name is forgotten when nothing of this node's stands below it any more."""
+    want, seen, memory, root = scene.want, scene.seen, scene.memory, scene.want.layout.root
+    if len(memory.names) == 1 or memory.change:
+        return NOTHING
+    if not seen.fresh:
+        return Move(Look())
+    if any(not f".{record.name}".endswith(f".{root}") for record in seen.own(want.node)):
+        return NOTHING
+    return Move(Remember(replace(memory, names=(root,))))
+
+
 # --- records --------------------------------------------------------------------------------------------------------
 
 
@@ -212,4 +235,4 @@ def send(memory: DnsMemory, batch: Batch, why: str) -> Move:
     return Move(Look() if unread(batch) else Apply(batch, why))
 
 
-RULES: tuple[Rule, ...] = (adopt, leave, resolve, join, strays, share, insync, forget, clean)
+RULES: tuple[Rule, ...] = (move_in, adopt, leave, resolve, join, strays, move_out, share, insync, forget, clean)
