@@ -43,7 +43,7 @@ def node_killed(stage: Stage) -> str:
         stage.lab.wait_until(lambda: watch.of(node.address).since >= OUT, RED, f"DNS to stop answering {node.address}")
         last = watch.of(node.address).last or began
         stage.dns_took(last - began)
-        time.sleep(max(0.0, last + DNS_TTL + 0.5 - time.monotonic()))  # what clients keep, and a late answer
+        _outlive_ttl(last)
         before = stage.traffic.count()
         time.sleep(1)
         late = stage.traffic.count().since(before).failed
@@ -59,16 +59,15 @@ def dead_reaped(stage: Stage) -> str:
         raise StoryError("no node is dead")
     if not checks_of(stage.lab.cloud, dead.id) or not _has_record(stage, dead):
         raise StoryError(f"{dead.id} lost its record or its check while EC2 said that it runs")
-    stage.restart_clock()
-    stage.lab.kill(dead.id)
     with _watch(stage) as watch:
-        stage.lab.wait_until(lambda: dead not in stage.lab.nodes, SETTLE, f"the machine of {dead.id} to end")
+        stage.restart_clock()
+        stage.lab.kill(dead.id)
         took = _times(
             stage,
             {
                 f"the record of {dead.id} to go": lambda: not _has_record(stage, dead),
                 f"the check of {dead.id} to go": lambda: not checks_of(stage.lab.cloud, dead.id),
-                "its replacement to serve": lambda: len(stage.lab.nodes) == NODES and _followed(stage),
+                "its replacement to serve": lambda: _replaced(stage, dead),
             },
         )
         node = stage.lab.nodes[-1]
@@ -94,8 +93,9 @@ def node_drained(stage: Stage) -> str:
         drained = time.monotonic() - began
         stage.lab.wait_until(lambda: not _has_record(stage, node), RED, f"the record of {node.id} to go")
         stage.lab.wait_until(lambda: watch.of(node.address).since >= OUT, RED, f"DNS to stop answering {node.address}")
-        stage.dns_took((watch.of(node.address).last or began) - began)
-    time.sleep(DNS_TTL)  # what clients keep
+        last = watch.of(node.address).last or began
+        stage.dns_took(last - began)
+        _outlive_ttl(last)
     before = stage.traffic.count()
     starts = node.haproxy.starts
     stage.restart_clock()
@@ -103,6 +103,8 @@ def node_drained(stage: Stage) -> str:
     stage.lab.wait_until(lambda: node.haproxy.starts > starts, SETTLE, "HAProxy to be started again")
     stage.lab.wait_until(lambda: user in node.stuck("cart"), SETTLE, "the restarted node to learn the stick table")
     stage.follow()
+    if node.health() == 200:
+        raise StoryError(f"{node.id} was drained, and its restarted HAProxy says that it is healthy")
     if sent := stage.traffic.count().since(before).targets.get(node.http):
         raise StoryError(f"{sent} requests were sent to the drained node")
     with _watch(stage) as watch:
@@ -116,6 +118,11 @@ def node_drained(stage: Stage) -> str:
 
 def _watch(stage: Stage) -> Watch:
     return Watch(stage.lab.cloud.dns, DNS_NAME, lambda: stage.lab.nodes, "shop")
+
+
+def _outlive_ttl(last: float) -> None:
+    """Wait until no client can still keep what was answered last at this monotonic time."""
+    time.sleep(max(0.0, last + DNS_TTL + 0.5 - time.monotonic()))
 
 
 def _joined(stage: Stage, watch: Watch, node: Node) -> float:
@@ -135,9 +142,9 @@ def _joined(stage: Stage, watch: Watch, node: Node) -> float:
     return sight.first or 0.0
 
 
-def _followed(stage: Stage) -> bool:
-    """True once every node serves exactly what it should; stops the chapter's clock then."""
-    if not stage.lab.converged():
+def _replaced(stage: Stage, dead: Node) -> bool:
+    """True once another node stands in the place of this one and all serve as they should; stops the chapter's clock then."""
+    if dead in stage.lab.nodes or len(stage.lab.nodes) != NODES or not stage.lab.converged():
         return False
     stage.converged()
     return True
