@@ -105,6 +105,11 @@ class Town:
             if f".{record['Name'].rstrip('.')}".endswith(f".{name}")
         }
 
+    def zone_id(self, name: str) -> str:
+        """Id of the hosted zone of this name."""
+        zones = [zone["HostedZone"] for zone in self.cloud.control("GET", "zones")]
+        return next(str(zone["Id"]).rpartition("/")[2] for zone in zones if zone["Name"] == f"{name}.")
+
     def calls(self, operation: str) -> int:
         """Calls of Route 53's so far, by whoever."""
         return int(self.cloud.control("GET", "route53")["calls"].get(operation, 0))
@@ -121,7 +126,7 @@ def town() -> Iterator[Town]:
         stack.callback(processes.close)
         cloud = Cloud(network, processes, folder / "aws.log")
         cloud.control("POST", "physics", {"boot": 0.1, "terminating": 0.2, "dead": 0.2, "quarantine": 0})
-        cloud.control("POST", "route53", {"insync": INSYNC, "throttling": False})
+        cloud.control("POST", "route53", {"insync": INSYNC, "processing": 0, "throttling": False})
         cloud.control("POST", "checkers", {"speed": SPEED})
         yield Town(network, folder, processes, cloud)
 
@@ -261,7 +266,10 @@ class Members:
 # --- agents ---------------------------------------------------------------------------------------------------------
 
 
-Substitute = Callable[[dict[str, Any], Node], dict[str, Any]]
+def read_texts(path: Path) -> dict[str, Any]:
+    """A hafleet.yaml, all of its values texts, as hafleet itself reads it: to YAML 1.1, "on" would be true."""
+    document: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    return document
 
 
 class Agents:
@@ -290,14 +298,12 @@ class Agents:
             argv = [sys.executable, *LIGHT, str(SCRIPT), machine.address, str(port), machine.id, machine.group, "0"]
             self._town.processes.start(argv)
 
-    def start(self, machines: Iterable[Machine], example: Path, substitute: Substitute) -> None:
-        """Agents and HAProxies for this hafleet.yaml, with what the substitution changes of it on each node."""
+    def start(self, machines: Iterable[Machine], settings: Callable[[Node], dict[str, Any]]) -> None:
+        """Agents and HAProxies, with the hafleet.yaml that this tells for each node."""
         for machine in machines:
             identity = Identity(machine.id, machine.address, machine.zone, REGION, machine.group, machine.tags)
             node = Node(self._town.folder / f"n{machine.id[-8:]}", identity, self._town.processes, self._binary)
-            text = example.read_text(encoding="utf-8")
-            # Texts only, as hafleet itself reads them: to YAML 1.1, "on" would be true.
-            node.write_settings(substitute(yaml.load(text, Loader=yaml.BaseLoader), node))
+            node.write_settings(settings(node))
             self.nodes.append(node)
             node.start({**self._town.cloud.environment, "AWS_ACCESS_KEY_ID": NODES})
 

@@ -13,7 +13,7 @@ from hafleet.core.settings import Aws
 from hafleet.lab.cloud import REGION
 from hafleet.lab.node import Node
 from hafleet.lab.processes import wait_until
-from tests.behaviour.dns_driver import Agents, Member, Members, Town, get, town
+from tests.behaviour.dns_driver import Agents, Member, Members, Town, get, read_texts, town
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 HTTP, TLS = 8080, 8443  # for the ports below 1024, which need root
@@ -137,11 +137,12 @@ def test_failover_chain__first_second_third_and_back(lab: Town, members: Members
 # --- with agents and HAProxy ----------------------------------------------------------------------------------------
 
 
-def here(document: dict[str, Any], node: Node) -> dict[str, Any]:
+def here(example: str, node: Node) -> dict[str, Any]:
     """An example on a node of the lab: its files and addresses, ports that need no root, as many connections as it may have.
 
     All else is as written.
     """
+    document = read_texts(EXAMPLES / f"{example}.yaml")
     ports = {"80": HTTP, "443": TLS, "8080": HTTP}
     network = ".".join(node.address.split(".")[:2])
     for frontend in document["frontends"]:
@@ -166,7 +167,7 @@ def test_two_gateways__half_and_half_and_a_dead_one_leaves(lab: Town, agents: Ag
     for machine in agents.group("api", 2):
         agents.serve(machine, [HTTP])
     machines = agents.group("gateways", 2)
-    agents.start(machines, EXAMPLES / "two-gateways.yaml", here)
+    agents.start(machines, lambda node: here("two-gateways", node))
     one, two = agents.nodes
     both = [one.address, two.address]
     agents.until(lambda: len(lab.records(name)) == 2, 60, "both records")
@@ -192,7 +193,7 @@ def test_ancestor__sites_by_host_sticky_clients_and_a_record_per_node(lab: Town,
     for machine in shop:
         agents.serve(machine, [HTTP])
     machines = agents.group("loadbalancers", 2)
-    agents.start(machines, EXAMPLES / "ancestor.yaml", here)
+    agents.start(machines, lambda node: here("ancestor", node))
     one, two = agents.nodes
     agents.until(lambda: len(lab.records(name)) == 2, 90, "both records")
     lab.until_answers(name, [one.address, two.address])
