@@ -11,7 +11,7 @@ from typing import Protocol
 
 from hafleet.core.dns import pace
 from hafleet.core.dns.checksteps import config_key, without
-from hafleet.core.dns.model import CheckMemo, DnsMemory
+from hafleet.core.dns.model import CheckMemo, DnsMemory, Record
 from hafleet.core.dns.plan import (
     UNKNOWN_CHANGE,
     Apply,
@@ -125,7 +125,7 @@ class Carrier:
 
     def look(self, root: str) -> Walk:
         """Read the whole tree, and those of earlier settings in which own records may stand."""
-        found = {}
+        found: dict[tuple[str, str, str], Record] = {}
         for name in dict.fromkeys((root, *self.memory.names)):
             yield "ListResourceRecordSets"
             found |= {record.key: record for record in self._ports.dns.tree(name)}

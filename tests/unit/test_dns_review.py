@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from hafleet.core.dns import pace
-from hafleet.core.dns.model import Record
+from hafleet.core.dns.model import DnsMemory, Record, Situation
+from hafleet.core.dns.plan import Look, Remember, Scene, Seen, Want
+from hafleet.core.dns.steps import move_out
+from hafleet.core.dns.want import Timing, make_want
 from hafleet.core.model import Group
 from hafleet.errors import (
     AwsDenied,
@@ -325,3 +328,14 @@ def test_a_crash_between_the_new_record_and_the_old_ones_end_is_no_end(stage: St
     assert (f"{NAME}.", iid(1)) in zone_of(stage)
     drive(actor(stage, 1, (1, 2), name=NEW_NAME), 300)
     assert zone_of(stage).keys() == {(f"{NEW_NAME}.", iid(1)), (f"{NAME}.", iid(2))}
+
+
+def test_an_earlier_name_is_forgotten_only_after_a_look_at_it() -> None:
+    settings = dns_settings()
+    assert settings.dns
+    told = Situation(1000.0, node(1), True, False, 0.0, None)
+    want = make_want(settings, settings.dns, told, "Z1", Timing())
+    assert isinstance(want, Want)
+    memory = DnsMemory(names=(NAME, "old.example.test"))
+    assert move_out(Scene(want, Seen(), memory, 1000.0)).step == Look()
+    assert move_out(Scene(want, Seen(fresh=True), memory, 1000.0)).step == Remember(DnsMemory(names=(NAME,)))
