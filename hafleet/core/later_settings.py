@@ -1,4 +1,4 @@
-"""The sections of hafleet.yaml that are read and checked, but not acted on yet: signals, lifecycle and events."""
+"""The sections of hafleet.yaml about the node's own life: lifecycle and events; and signals, which is not acted on yet."""
 
 from typing import Literal
 
@@ -35,7 +35,7 @@ class Lifecycle(Model):
     """A node that is not ready after this gives up its launch."""
     abandon_tag: Flag = False
     """Write the reason of an abandoned launch to the instance's tag hafleet:abandoned."""
-    peers_timeout: Duration = 20.0
+    peers_timeout: Duration = 45.0
     """A node that joins waits so long for a peer to reach it before HAProxy first starts, so that it learns the stick tables."""
     rebalance: Literal["ignore", "drain"] = "ignore"
     """What a rebalance recommendation of EC2 means for a spot instance."""

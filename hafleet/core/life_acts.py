@@ -104,9 +104,9 @@ def next_act(scene: Scene) -> Act:
 
 
 def _completed(memory: LifeMemory, hook: Hook, at: float) -> bool:
-    """True while Auto Scaling may still be about to follow."""
+    """True while Auto Scaling may still be about to follow. Nobody tells when a wait in the warm pool is over: once is enough."""
     at_last = memory.done.get(hook.name)
-    return at_last is not None and 0 <= at - at_last < _COMPLETE_AGAIN
+    return at_last is not None and (memory.state.startswith("Warmed") or 0 <= at - at_last < _COMPLETE_AGAIN)
 
 
 def _verdict(scene: Scene, transition: str, hook: str) -> Complete | Rest:

@@ -13,7 +13,7 @@ from hafleet.core.dns.report import DnsReport
 from hafleet.core.drains import takes_traffic
 from hafleet.core.life import LifeSituation, Record
 from hafleet.core.membership import Decision
-from hafleet.core.model import Claim, Group, Memory, Unknown, Worker, World
+from hafleet.core.model import Claim, Group, Memory, Notices, Unknown, Worker, World
 
 _SETTLING = 1.0  # seconds after a load in which the figures of the worker are not its own yet
 
@@ -71,7 +71,7 @@ def life(world: World, decision: Decision, dns: DnsReport | None, *, registers: 
     return LifeSituation(
         at=world.at,
         node=memory.node,
-        state=states[0] if states else "",
+        state=states[0] if states else _unlisted(notices),
         ready=memory.phase == "serving" and serves(world, memory),
         leaving=memory.phase == "leaving",
         sessions=None if isinstance(worker, Unknown) else sum(server.sessions for server in worker.servers.values()),
@@ -80,6 +80,17 @@ def life(world: World, decision: Decision, dns: DnsReport | None, *, registers: 
         spot_at=notices.spot.at if notices and notices.spot else 0.0,
         alone=phase.last_node(memory.node.id, known) is not None,
     )
+
+
+def _unlisted(notices: Notices | None) -> str:
+    """The state of an instance that the read of its group does not list: it leaves out those of the warm pool.
+
+    IMDS tells where such an instance goes; that it still waits in a hook is not known, so it is taken to.
+    """
+    target = notices.target if notices else ""
+    if not target.startswith("Warmed:"):
+        return ""
+    return "Warmed:Terminating:Wait" if target == "Warmed:Terminated" else "Warmed:Pending:Wait"
 
 
 def _record(memory: Memory, dns: DnsReport | None) -> Record:

@@ -151,7 +151,7 @@ def test_every_default() -> None:
         "lifecycle": {
             "join_timeout": 900.0,
             "abandon_tag": False,
-            "peers_timeout": 20.0,
+            "peers_timeout": 45.0,
             "rebalance": "ignore",
             "unhealthy_after": 0.0,
             "drain": {"quiet": 10.0, "max": 900.0},

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hafleet.core.checks.finding import Finding, Path
 from hafleet.core.settings import Settings
 
-LATER = ("signals", "lifecycle", "events")  # read and checked, not acted on yet
+LATER = ("signals", "events")  # read and checked, not acted on yet
 
 
 def node(settings: Settings) -> Iterator[Finding]:
@@ -29,12 +29,16 @@ def passes(settings: Settings) -> Iterator[Finding]:
 
 
 def lifecycle(settings: Settings) -> Iterator[Finding]:
-    """The two ends of the node's own drain are in order."""
+    """The two ends of the node's own drain are in order, and there is a group whose hooks can be attended to."""
     drain = settings.lifecycle.drain if settings.lifecycle else None
     if drain and drain.quiet > drain.max:
         here: Path = ("lifecycle", "drain")
         what = "lifecycle.drain.quiet is longer than lifecycle.drain.max"
         yield Finding((*here, "quiet"), what, "make it the shorter of the two", also=((*here, "max"),))
+    static = settings.node.static
+    if settings.lifecycle and static and not static.asg:
+        what = "lifecycle has no effect: the node is in no Auto Scaling group"
+        yield Finding(("lifecycle",), what, "add node.static.asg", also=(("node", "static"),), fatal=False)
 
 
 def later(settings: Settings) -> Iterator[Finding]:
