@@ -25,6 +25,8 @@ from tests.behaviour.dns_driver import Agents, Town, town
 
 ZONE, NAME = "example.test", "lb.example.test"
 HTTP = 8080
+HANG = 60  # seconds that a call which gets no answer takes: longer than a test waits for the nodes to follow
+FOLLOW = 15  # seconds: a pass each half second, and the first check of a new server
 QUIET = 2.0  # seconds: longer than a drain and two passes
 KINDS = ["throttle", "denied", "unreachable", "hang"]
 WRITES = ("ChangeResourceRecordSets", "CreateHealthCheck", "DeleteHealthCheck")
@@ -61,7 +63,7 @@ def settings(node: Node) -> dict[str, Any]:
     check = {"path": "/healthz", "interval": "200ms", "fast": "100ms", "rise": 1, "fall": 3}
     return {
         "fleet": "faulty",
-        "aws": {"connect_timeout": "1s", "read_timeout": "3s", "max_attempts": 1},
+        "aws": {"connect_timeout": "1s", "read_timeout": f"{HANG}s", "max_attempts": 1},
         "frontends": [{"name": "web", "bind": f"{node.address}:{HTTP}", "default_backend": "site"}],
         "backends": [{"name": "site", "port": HTTP, "sources": [{"asg": "app"}], "check": check, "drain": "1s"}],
         "passes": {"interval": "500ms"},
@@ -107,8 +109,8 @@ def scaled(lab: Town, agents: Agents, wanted: int) -> None:
         return len(current) == wanted
 
     wait_until(there, 20, f"{wanted} servers in service")
-    # A pass each half second, and the first check of a new server: far less than one call of Route 53 that hangs.
-    wait_until(lambda: all(node.in_rotation("site") == current for node in agents.nodes), 10, "every node to follow")
+    followed = lambda: all(node.in_rotation("site") == current for node in agents.nodes)  # noqa: E731
+    wait_until(followed, FOLLOW, "every node to follow")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,9 +153,9 @@ def test_control_a_pass_that_waited_for_route53_would_hang_with_it(
     lab.cloud.fault("hang", service="route53", caller=NODES)
     asking = threading.Thread(target=registrar.run, args=(told,), daemon=True)
     asking.start()
-    scaled(lab, agents, 2)  # takes the agents less time than the one call
+    scaled(lab, agents, 2)
     scaled(lab, agents, 1)
-    assert asking.is_alive() or parts.settings.aws.read_timeout < 3
+    assert asking.is_alive()  # the agents have followed twice in the time of this one call
     lab.cloud.heal()
     asking.join(30)
     assert not asking.is_alive()
