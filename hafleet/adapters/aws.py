@@ -112,7 +112,7 @@ def ignore(operation: str, seconds: float, outcome: str) -> None:
 
 def no_region() -> str:
     """Where nobody else knows the region. Raises SourceUnavailable."""
-    raise SourceUnavailable("no AWS region is known", where="aws", fix="set aws.region in the settings, or AWS_REGION")
+    raise SourceUnavailable("no AWS region is known", where="aws", fix="set aws.region in the settings, or AWS_DEFAULT_REGION")
 
 
 class Account:

@@ -71,7 +71,7 @@ def _reap(context: Context) -> dict[str, object]:
         fix = "set it to the fleet's own Auto Scaling group"
         raise HafleetError("the variable HAFLEET_GROUP is not set", where="environment", fix=fix)
     _enough(context, settings.dns.reap.confirm)
-    account = Account(settings.aws)
+    account = Account(settings.aws, region=lambda: os.environ.get("AWS_REGION", ""))
     clock = SystemClock()
     dns = Route53Dns(settings.dns, account.route53, clock)
     chance = random.Random()

@@ -401,10 +401,12 @@ def test_drain_waits_until_the_record_is_gone_and_ready_brings_it_back(stage: St
 
 def test_the_last_to_drain_keeps_its_record_and_is_not_waited_for(stage: Stage, node: Node) -> None:
     other = stage.lab.nodes[1]
-    assert stage.run(other, "drain", "--wait", "--timeout", "80s").returncode == DONE
+    wait_until(lambda: settled(stage, node) and settled(stage, other), 30, "both are registered", every=0.2)
+    done = stage.run(other, "drain", "--wait", "--timeout", "80s")
+    assert done.returncode == DONE and set(stage.records()) == {node.id}, (done.stderr, other.agent_log())
     done = stage.run(node, "drain", "--force", "--wait", "--timeout", "80s")
     assert done.returncode == DONE, done.stderr
-    assert set(stage.records()) == {node.id}
+    assert set(stage.records()) == {node.id}, (node.agent_log(), other.agent_log())
     text = stage.run(node, "status").stdout
     assert "held  dns" in text and "last_record" in text
     assert stage.run(node, "plan").returncode == HELD
