@@ -43,11 +43,14 @@ class LabRule(Rule):
         if self.state != "ENABLED" or not self.event_pattern.matches_event(original_event):
             return
         for target in self.targets:
-            event = copy.deepcopy(original_event)
-            event.pop("ingestion-time", None)  # moto's own
+            event, arn = copy.deepcopy(original_event), parse_arn(target["Arn"])
             try:
-                if parse_arn(target["Arn"]).service == "sns":
+                if arn.service == "sns":
                     _publish(target["Arn"], _shaped(target, event))
+                elif arn.service == "sqs":
+                    order = target.get("SqsParameters", {}).get("MessageGroupId")
+                    queues = sqs_backends[arn.account][arn.region]
+                    queues.send_message(arn.resource_id, _shaped(target, event), group_id=order)
                 else:
                     alone = copy.copy(self)
                     alone.targets = [target]
@@ -57,10 +60,14 @@ class LabRule(Rule):
 
 
 def _shaped(target: dict[str, Any], event: Any) -> str:
-    event["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event["time"]))
-    shape = target.get("InputTransformer", {})
-    shaped: Any = EventTemplateParser.parse(shape.get("InputTemplate"), shape.get("InputPathsMap", {}), event)
-    return shaped if isinstance(shaped, str) else json.dumps(shaped)
+    """The event as this target wants it. Its time is Unix seconds in moto, ISO 8601 in AWS's texts."""
+    event["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(event["time"])))
+    received = event.pop("ingestion-time", event["time"])  # moto's own; AWS does not send it
+    shape = target.get("InputTransformer")
+    if shape:
+        event["ingestion-time"] = received
+        event = EventTemplateParser.parse(shape["InputTemplate"], shape.get("InputPathsMap", {}), event)
+    return json.dumps(event)
 
 
 def install() -> None:
@@ -176,7 +183,7 @@ def _spot_arn(instance: Any) -> str:
 
 def event(where: Any, source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
     """Put one event on the default bus of the account and region of this group or backend."""
-    region = getattr(where, "region", None) or where.region_name
+    region = getattr(where, "region_name", None) or where.region
     bus = events_backends[where.account_id][region].event_buses["default"]
     message = {
         "version": "0",
