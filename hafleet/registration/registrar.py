@@ -23,7 +23,10 @@ T = TypeVar("T")
 _MOST_STEPS = 500  # of one pass; a plan that does not end is a fault of ours
 _BACKOFF_FIRST = 1.0  # seconds; full jitter below it, and below twice as much after each failure, up to:
 _BACKOFF_BUSY = 30.0  # where Route 53 throttles, and for a node that leaves
-_BACKOFF_MOST = 300.0  # where it denies or does not answer: a whole fleet may be asking so for days
+_BACKOFF_MOST = (
+    300.0  # where it denies or does not answer, or throttles for long: a whole fleet may be asking so for days
+)
+_LONG = 10  # failures in a row
 _SHORTEST = 1.0  # seconds to the next pass while nothing is pending
 
 Steps = Generator[str, None, DnsReport]  # yields the name of a call before it is made
@@ -206,9 +209,9 @@ class Registrar:
 
     def _failed(self, situation: Situation, error: HafleetError) -> DnsReport:
         """AWS broke the pass off: full jitter, longer each time, for ever."""
-        hurries = situation.leaving or isinstance(error, AwsThrottled)
+        hurries = situation.leaving or (isinstance(error, AwsThrottled) and self._failures < _LONG)
         most = min(_BACKOFF_BUSY if hurries else _BACKOFF_MOST, _BACKOFF_FIRST * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 10)
+        self._failures = min(self._failures + 1, _LONG)
         wait = self._ports.chance.uniform(0.0, most)
         self._retry_at = self._ports.clock.monotonic() + wait
         self._carrier.log.problems.append(str(error))

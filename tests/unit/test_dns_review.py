@@ -193,7 +193,7 @@ DENIED, GONE = AwsDenied("403: no"), SourceUnavailable("Read timeout")
         ({"create_check": SourceUnavailable("TooManyHealthChecks: the quota is reached")}, 1.0),
         ({"create_check": ChangeRefused("never")}, 1.0),
         ({"create_check": CheckTaken("used before")}, 2.0),
-        ({"change": AwsThrottled("Rate exceeded")}, 5.0),
+        ({"change": AwsThrottled("Rate exceeded")}, 1.0),
     ],
     ids=lambda value: "-".join(f"{k} {e.what}" for k, e in value.items()) if isinstance(value, dict) else None,
 )
