@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from hafleet.compose import Parts
 from hafleet.core import situation
@@ -17,10 +18,17 @@ from hafleet.core.report import Report
 from hafleet.errors import HafleetError, SourceUnavailable, StoreError
 from hafleet.publish import read_status, status_path, write_status
 from hafleet.reconcile import Plan
-from hafleet.registration import Registrar
 from hafleet.registration.byhand import Reaper, place, together
 
 _PATIENCE = 10.0  # seconds that `once` waits for Route 53 at a stretch
+
+
+class Registration(Protocol):
+    """The DNS pass of one node."""
+
+    def run(self, situation: Situation) -> DnsReport:
+        """One pass; its report says when the next one is due."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def once(parts: Parts, made: Plan) -> DnsReport | None:
     told = situation.situation(made.world, made.decision)
     if registrar is None or told is None or parts.locks.agent_pid() is not None:
         return None
-    return _through(registrar, told)
+    return through(registrar, told)
 
 
 def show(parts: Parts, report: Report, on_fault: Callable[[str], None]) -> None:
@@ -112,7 +120,7 @@ def last_told(parts: Parts) -> DnsReport | None:
     return None
 
 
-def _through(registrar: Registrar, told: Situation) -> DnsReport:
+def through(registrar: Registration, told: Situation) -> DnsReport:
     """Passes until the node is registered, nothing is pending, or the wait is longer than a person's patience."""
     done: tuple[str, ...] = ()
     never = threading.Event()
