@@ -292,11 +292,14 @@ class Agents:
         wait_until(there, 30, f"{count} machines of {name}")
         return found
 
-    def serve(self, machine: Machine, ports: Iterable[int]) -> None:
-        """Application servers of this machine."""
-        for port in ports:
-            argv = [sys.executable, *LIGHT, str(SCRIPT), machine.address, str(port), machine.id, machine.group, "0"]
-            self._town.processes.start(argv)
+    def serve(self, machine: Machine, port: int) -> None:
+        """The application server of this machine."""
+        self.serve_at(machine.address, port, machine.id, machine.group)
+
+    def serve_at(self, address: str, port: int, name: str, group: str) -> None:
+        """An application server that answers by these names."""
+        argv = [sys.executable, *LIGHT, str(SCRIPT), address, str(port), name, group, "0"]
+        self._town.processes.start(argv)
 
     def start(self, machines: Iterable[Machine], settings: Callable[[Node], dict[str, Any]]) -> None:
         """Agents and HAProxies, with the hafleet.yaml that this tells for each node."""

@@ -165,7 +165,7 @@ def check_of(lab: Town, node: Node, name: str) -> str:
 def test_two_gateways__half_and_half_and_a_dead_one_leaves(lab: Town, agents: Agents) -> None:
     name = "gw.example.com"
     for machine in agents.group("api", 2):
-        agents.serve(machine, [HTTP])
+        agents.serve(machine, HTTP)
     machines = agents.group("gateways", 2)
     agents.start(machines, lambda node: here("two-gateways", node))
     one, two = agents.nodes
@@ -191,7 +191,10 @@ def test_ancestor__sites_by_host_sticky_clients_and_a_record_per_node(lab: Town,
     name = "loadbalancer.example.com"
     shop = agents.group("shop", 3)
     for machine in shop:
-        agents.serve(machine, [HTTP])
+        agents.serve(machine, HTTP)
+    network = f"127.{lab.network.number}"
+    for end in (1, 2):
+        agents.serve_at(f"{network}.201.{end}", HTTP, f"blog-{end}", "blog")
     machines = agents.group("loadbalancers", 2)
     agents.start(machines, lambda node: here("ancestor", node))
     one, two = agents.nodes
@@ -207,6 +210,7 @@ def test_ancestor__sites_by_host_sticky_clients_and_a_record_per_node(lab: Town,
     served = {site("www.shop.example.com").split()[1] for _ in range(10)}
     assert served <= {machine.id for machine in shop}
     assert len(served) == 1  # the client sticks to a server, on whichever node it comes in
+    assert "blog" in site("hers.blog.example.com")
     assert site("other.example.com").startswith("503")
 
     config_of_one = records[name, one.id]

@@ -44,7 +44,7 @@ def agents(lab: Town) -> Iterator[Agents]:
     """Two nodes that are registered, over one application server."""
     made = Agents(lab, shutil.which("haproxy") or "haproxy")
     for machine in made.group("app", 1):
-        made.serve(machine, [HTTP])
+        made.serve(machine, HTTP)
     made.start(made.group("edge", 2), settings)
     wait_until(lambda: len(lab.records(NAME)) == 2, 60, "both records")
     wait_until(lambda: all(len(node.in_rotation("site")) == 1 for node in made.nodes), 20, "the server in rotation")
@@ -105,7 +105,7 @@ def scaled(lab: Town, agents: Agents, wanted: int) -> None:
                 current.add(machine.id)
                 if machine.id not in known:
                     known.add(machine.id)
-                    agents.serve(machine, [HTTP])
+                    agents.serve(machine, HTTP)
         return len(current) == wanted
 
     wait_until(there, 20, f"{wanted} servers in service")
