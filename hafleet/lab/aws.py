@@ -4,6 +4,7 @@ moto is pinned: the lab replaces classes that moto calls private, so another ver
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ MOTO_VERSION = "5.2.5"
 TICK = 0.05  # seconds between two steps of the physics
 
 
-def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[str, int]) -> Any:
+def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[str, int, int]) -> Any:
     """moto's WSGI application with everything the lab adds. Starts Route 53's name server at this address and port.
 
     Raises:
@@ -47,12 +48,14 @@ def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[st
     route53 = Engine(time.time)
     app = route53_http.Route53Layer(DomainDispatcherApplication(create_backend_app), route53)
     paths = aws_control.Paths(faults, lock, region, route53)
-    host, port = name_server
+    host, port, near_port = name_server
     checkers = f"{host.rpartition('.')[0].rpartition('.')[0]}.251" if host.startswith("127.") else ""
     data_plane = dns_physics.DnsPhysics(route53, host, port, checkers)
     route53.observe, route53.failures = data_plane.status, data_plane.last_failures
     paths.all["dns"] = lambda asked: data_plane.control_dns(asked.change())
     paths.all["checkers"] = lambda asked: data_plane.control_checkers(asked.change())
+    with contextlib.suppress(OSError):  # somebody else's; the lab itself asks the other one
+        data_plane.dns.listen("127.0.0.1", near_port)
     data_plane.follow()
     return aws_control.ControlLayer(aws_faults.FaultLayer(app, faults, lock), paths)
 
@@ -83,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5600)
     parser.add_argument("--dns-port", type=int, default=5300, help="of the name server, UDP and TCP")
+    parser.add_argument("--dns-near", type=int, default=5301, help="its second port, on 127.0.0.1")
     parser.add_argument("--region", default="eu-west-1", help="the region whose groups follow the physics")
     parser.add_argument("--with-parent", action="store_true", help="end when the standard input ends")
     options = parser.parse_args(argv)
@@ -96,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     lock = threading.RLock()
-    app = build(options.region, Faults(), lock, (options.host, options.dns_port))
+    app = build(options.region, Faults(), lock, (options.host, options.dns_port, options.dns_near))
     threading.Thread(target=follow_physics, args=(options.region, lock), daemon=True, name="physics").start()
     run_simple(options.host, options.port, app, threaded=True, request_handler=WSGIRequestHandler)
     return 0

@@ -23,7 +23,7 @@ REGION: Literal["eu-west-1"] = "eu-west-1"
 NODES = "node"  # access key of the agents, so that a fault can hit them alone
 ZONES = (f"{REGION}a", f"{REGION}b")
 PORT = 5600
-DNS_PORT = 5300  # dig @127.N.255.254 -p 5300 lb.example.test
+DNS_PORT = 5300  # at 127.N.255.254; at 127.0.0.1 it is 5300 + N: dig @127.0.0.1 -p 5316 lb.example.test
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "lab",
     "AWS_SECRET_ACCESS_KEY": "lab",
@@ -59,7 +59,8 @@ class Cloud:
         self._host = network.home
         self.dns = f"{network.home}:{DNS_PORT}"  # Route 53's name server, UDP and TCP
         where = ["--host", network.home, "--port", str(PORT), "--region", REGION, "--with-parent"]
-        where += ["--dns-port", str(DNS_PORT)]
+        self.dns_near = DNS_PORT + network.number  # the same on 127.0.0.1, for people
+        where += ["--dns-port", str(DNS_PORT), "--dns-near", str(self.dns_near)]
         self.process = processes.start([sys.executable, "-m", "hafleet.lab.aws", *where], log=log)
         wait_until(self._answers, 60, f"the local AWS on {self.url}; its log is {log}")
         session = boto3.Session("lab", "lab", region_name=REGION)

@@ -51,6 +51,12 @@ class DnsServer:
         self.asked = 0  # questions so far
         self.chance = random.Random(seed)
         self._loop = LoopThread("dns")
+        self._tcp: list[asyncio.Server] = []
+        self._udp: list[asyncio.DatagramTransport] = []
+        self.listen(host, port)
+
+    def listen(self, host: str, port: int) -> None:
+        """Answer there too, over UDP and TCP. Raises OSError when the address is taken."""
         self._loop.run(self._listen(host, port))
 
     def close(self) -> None:
@@ -123,12 +129,13 @@ class DnsServer:
     async def _listen(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._tcp = await asyncio.start_server(self._talk, host, port, family=family)
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, port), family=family)
+        self._tcp.append(await asyncio.start_server(self._talk, host, port, family=family))
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, port), family=family)
+        self._udp.append(transport)
 
     async def _leave(self) -> None:
-        self._udp.close()
-        self._tcp.close()
+        for listener in (*self._udp, *self._tcp):
+            listener.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

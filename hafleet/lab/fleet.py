@@ -217,8 +217,7 @@ class Lab:
 
     def dig(self) -> str:
         """The command that asks DNS for the nodes; "" where they stay out of it."""
-        host, _, port = self.cloud.dns.rpartition(":")
-        return f"dig +short @{host} -p {port} {self.plan.dns['name']}" if self.plan.dns else ""
+        return f"dig +short @127.0.0.1 -p {self.cloud.dns_near} {self.plan.dns['name']}" if self.plan.dns else ""
 
     def wait_until(self, predicate: Callable[[], bool], timeout: float, what: str) -> float:
         """As ``processes.wait_until``, but fails at once when the follower has stopped."""
