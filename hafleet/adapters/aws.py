@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_route53 import Route53Client
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
 
 OnCall = Callable[[str, float, str], None]  # operation, seconds it took with its retries, "ok" or an error code
 
@@ -63,6 +65,7 @@ _DENIED = _EXPIRED | frozenset(
 )
 _NO_SUCH = "InvalidInstanceID.NotFound"
 _ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
+_LONG_POLL = 20.0  # seconds that SQS holds a receive at most
 _STARTED = "hafleet_started"  # key in botocore's request context
 
 
@@ -81,7 +84,7 @@ class Calls:
         self._on_call = on_call
         self.skew: float | None = None  # seconds this host's clock is ahead of AWS; None before the first answer
 
-    def watch(self, client: "AutoScalingClient | EC2Client | Route53Client") -> None:
+    def watch(self, client: "AutoScalingClient | EC2Client | Route53Client | SNSClient | SQSClient") -> None:
         """Follow this client's calls."""
         events = client.meta.events
         events.register("before-call", self._before)
@@ -112,7 +115,9 @@ def ignore(operation: str, seconds: float, outcome: str) -> None:
 
 def no_region() -> str:
     """Where nobody else knows the region. Raises SourceUnavailable."""
-    raise SourceUnavailable("no AWS region is known", where="aws", fix="set aws.region in the settings, or AWS_DEFAULT_REGION")
+    raise SourceUnavailable(
+        "no AWS region is known", where="aws", fix="set aws.region in the settings, or AWS_DEFAULT_REGION"
+    )
 
 
 class Account:
@@ -135,6 +140,7 @@ class Account:
         self._session: boto3.session.Session | None = None
         self._scaling: tuple[AutoScalingClient, EC2Client] | None = None
         self._route53: Route53Client | None = None
+        self._messages: tuple[SQSClient, SNSClient] | None = None
 
     @property
     def skew(self) -> float | None:
@@ -167,6 +173,23 @@ class Account:
                     self._route53 = session.client("route53", config=_config(self._settings, attempts=1))
                 self._calls.watch(self._route53)
             return self._route53
+
+    def messages(self) -> "tuple[SQSClient, SNSClient, str]":
+        """Clients of SQS and SNS, and their region. Raises SourceUnavailable when none can be made.
+
+        They wait longer for an answer than a long poll lasts, and never try again by themselves.
+        """
+        with self._lock:
+            session = self._connect()
+            if self._messages is None:
+                waits = Config(read_timeout=_LONG_POLL + self._settings.read_timeout)
+                config = _config(self._settings, attempts=1).merge(waits)
+                with translated("session", session.region_name):
+                    made = session.client("sqs", config=config), session.client("sns", config=config)
+                for client in made:
+                    self._calls.watch(client)
+                self._messages = made
+            return *self._messages, session.region_name
 
     def _connect(self) -> boto3.session.Session:
         if self._session is None:
