@@ -339,3 +339,13 @@ def test_an_earlier_name_is_forgotten_only_after_a_look_at_it() -> None:
     memory = DnsMemory(names=(NAME, "old.example.test"))
     assert move_out(Scene(want, Seen(), memory, 1000.0)).step == Look()
     assert move_out(Scene(want, Seen(fresh=True), memory, 1000.0)).step == Remember(DnsMemory(names=(NAME,)))
+
+
+def test_the_leader_collects_its_own_orphan_too(stage: Stage) -> None:
+    registered(stage, 1, 2)
+    stage.erase(iid(1))
+    stage.stores[iid(1)].kept = DnsMemory()  # record and disk lost: nobody remembers the check
+    assert drive(actor(stage, 1, [1, 2]), 3 * HOUR).registered
+    assert set(stage.checks()) == {leaf.check for leaf in stage.leaves().values()}
+    kept = stage.stores[iid(1)].kept
+    assert {memo.id for memo in kept.checks.values()} == {stage.leaves()[iid(1)].check}

@@ -8,7 +8,7 @@ reference of its check tells: another region's instances are unknown here and we
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hafleet.core.dns.checks import Author, Reference, node_label, read_reference, region_hash
+from hafleet.core.dns.checks import Author, Reference, read_reference, region_hash
 from hafleet.core.dns.layout import Layout
 from hafleet.core.dns.model import Batch, Check, DnsMemory, Record
 from hafleet.core.dns.removal import is_leaf, remove
@@ -48,9 +48,11 @@ class Reaping:
 
 def questions(estate: Estate) -> frozenset[str]:
     """The instances that EC2 is to be asked about."""
-    return frozenset(leaf.set_id for leaf in suspects(estate)) | frozenset(
-        told.node for check in _unused(estate) if (told := estate.told(check)) and INSTANCE_ID.fullmatch(told.node)
-    ) - _members(estate)
+    owners = frozenset(told.node for check in _unused(estate) if (told := estate.told(check)))
+    alive = _members(estate) | {estate.author.node}
+    return frozenset(leaf.set_id for leaf in suspects(estate)) | {
+        node for node in owners - alive if INSTANCE_ID.fullmatch(node)
+    }
 
 
 def suspects(estate: Estate) -> tuple[Record, ...]:
@@ -122,11 +124,10 @@ def _of_region(estate: Estate, check: Check) -> bool:
 
 
 def _unused(estate: Estate) -> tuple[Check, ...]:
-    """Checks of the fleet that no record of the tree uses, directly or as the child of a calculated one; never the own ones."""
+    """Checks of the fleet that no record of the tree uses, directly or as the child of a calculated one."""
     used = {record.check for record in estate.records}
     used |= {child for check in estate.checks if check.id in used for child in check.config.children}
-    mine = node_label(estate.author.node)
-    return tuple(c for c in estate.checks if c.id not in used and (t := estate.told(c)) and t.node != mine)
+    return tuple(check for check in estate.checks if check.id not in used and estate.told(check))
 
 
 def _orphans(
@@ -135,12 +136,15 @@ def _orphans(
     """Checks without a record: when each was first seen so, and those that may go.
 
     A dead node's may. A living one's only after long, and if that node has a record with another check: else it may just be about
-    to join.
+    to join. What this node remembers is in its own hands.
     """
+    remembered = {memo.id for memo in memory.checks.values()} | set(memory.old_checks)
     registered = {record.set_id for record in estate.records if record.check}
     since: dict[str, float] = {}
     lost = []
     for check in _unused(estate):
+        if check.id in remembered:
+            continue
         told = estate.told(check)
         node = told.node if told else ""
         first = since[check.id] = min(memory.orphans.get(check.id, at), at)
