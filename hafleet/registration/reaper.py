@@ -30,7 +30,9 @@ def search(carrier: Carrier, ports: DnsPorts, what: Search) -> Generator[str, No
     yield "ListHealthChecks"
     checks = ports.dns.checks(fleet_prefix(what.settings.fleet))
     group = what.situation.group if isinstance(what.situation.group, Group) else None
-    estate = Estate(what.want.author, what.want.layout, carrier.seen.records, checks, group, carrier.seen.lost)
+    # EC2 is asked in the settings' region: where that is not the nodes' own, to be unknown there proves nothing.
+    author = replace(what.want.author, region=what.settings.aws.region or what.want.author.region)
+    estate = Estate(author, what.want.layout, carrier.seen.records, checks, group, carrier.seen.lost)
     ids = reaping.questions(estate)
     states: dict[str, str] = {}
     if ids:

@@ -349,3 +349,13 @@ def test_the_leader_collects_its_own_orphan_too(stage: Stage) -> None:
     assert set(stage.checks()) == {leaf.check for leaf in stage.leaves().values()}
     kept = stage.stores[iid(1)].kept
     assert {memo.id for memo in kept.checks.values()} == {stage.leaves()[iid(1)].check}
+
+
+@pytest.mark.parametrize(("region", "left"), [("us-east-1", {1, 2}), ("eu-west-1", {1})])
+def test_a_region_that_is_not_the_nodes_own_proves_no_death(stage: Stage, region: str, left: set[int]) -> None:
+    registered(stage, 1, 2)
+    del stage.ec2.known[iid(2)]  # EC2 of the region that is asked does not know it
+    settings = dns_settings()
+    settings = settings.model_copy(update={"aws": settings.aws.model_copy(update={"region": region})})
+    drive(Actor(stage, 1, Registrar(settings, stage.ports(settings, iid(1))), edge([1])), HOUR)
+    assert set(stage.leaves()) == {iid(n) for n in left}
