@@ -68,7 +68,7 @@ def plan(path: Path, as_json: bool) -> None:
     "--group", default="", metavar="NAME", help="The fleet's own Auto Scaling group, where this is no node of it."
 )
 @click.option(
-    "--yes", is_flag=True, help="Do it. Without: only print whom EC2 says to be gone, and exit 4 if anybody is."
+    "--yes", is_flag=True, help="Do it. Without: print who is gone and what would go, and exit 4 if anything would."
 )
 def reap(path: Path, as_json: bool, group: str, yes: bool) -> None:
     """Remove records and health checks of instances that EC2 says, twice, to be gone.
