@@ -1,9 +1,12 @@
 """A node's own life through lifecycle hooks: real agents, real HAProxy, the lab's Auto Scaling, IMDS and Route 53."""
 
 import json
+import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
 from hafleet.lab.node import HTTP_PORT, Node
 from hafleet.lab.plan import EDGE, Plan, shop_dns
+from hafleet.lab.processes import Supervised
 from hafleet.lab.servers import PORT
+from tests.resources import Loopback
 
 LAUNCH, END = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 SITE = {
@@ -58,11 +63,6 @@ def state(lab: Lab, instance: str) -> str:
     return next((machine.lifecycle for machine in lab.cloud.machines() if machine.id == instance), "")
 
 
-def calls(lab: Lab, operation: str) -> int:
-    """How often the agents have called this so far."""
-    return int(lab.cloud.control("GET", "calls")["all"].get(operation, 0))
-
-
 def in_service(lab: Lab, count: int = 1, timeout: float = 60) -> list[Node]:
     lab.wait_until(lambda: len(lab.members(EDGE)) == count, timeout, f"{count} nodes in service")
     ids = {machine.id for machine in lab.members(EDGE)}
@@ -81,16 +81,23 @@ def leave(lab: Lab, node: Node) -> None:
     lab.terminate(node.id, decrement=True)
 
 
-def reported(node: Node) -> dict[str, Any]:
-    """What its agent's last pass told of the hooks' side."""
-    found: dict[str, Any] = json.loads((node.folder / "state" / "status.json").read_text())["life"]
-    return found
+def kill(lab: Lab, agent: Supervised) -> None:
+    """SIGKILL, and the next start."""
+    starts = agent.starts
+    agent.kill()
+    lab.wait_until(lambda: agent.starts > starts, 20, "the next agent")
+
+
+def awaited(node: Node) -> str:
+    """What its hooks' side waits for, as its agent's last pass told; "" before it told anything."""
+    told = json.loads((node.folder / "state" / "status.json").read_text())["life"]
+    return str(told["waiting"]) if told else ""
 
 
 # --- launch ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_node_joins_and_leaves_through_hooks_with_its_record(tmp_path: Any) -> None:
+def test_a_node_joins_and_leaves_through_hooks_with_its_record() -> None:
     with fleet(plan(dns=True), nodes=2) as lab:
         first, second = in_service(lab, 2)
         assert {leaf.node for leaf in lab.registered()} == {first.id, second.id}  # before they were in service
@@ -102,3 +109,238 @@ def test_a_node_joins_and_leaves_through_hooks_with_its_record(tmp_path: Any) ->
         lab.wait_until(lambda: state(lab, second.id) == "", 120, "the node to go")
         assert {leaf.node for leaf in lab.registered()} == {first.id}
         assert "completed hook gone (Terminating:Wait) with CONTINUE: drained" in second.agent_log()
+
+
+def test_a_node_that_is_not_ready_in_time_is_abandoned_with_a_reason_and_replaced() -> None:
+    with fleet(plan(join_timeout="4s", abandon_tag=True), apps=1) as lab:
+        lab.wait_until(lambda: len(lab.members("app")) == 1, 20, "the application")
+        lab.crash(lab.members("app")[0].id)
+        lab.wait_until(lambda: len(lab.nodes) == 1, 20, "a node")
+        first = lab.nodes[0]
+        lab.wait_until(lambda: "with ABANDON: not ready within 4 s" in first.agent_log(), 60, "the end of its launch")
+        tags = lab.cloud.ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [first.id]}])["Tags"]
+        reason = next(tag["Value"] for tag in tags if tag["Key"] == "hafleet:abandoned")
+        assert reason == "not ready within 4 s: it still waits for HAProxy to serve"
+        lab.revive(lab.members("app")[0].id)
+        (second,) = in_service(lab, timeout=90)
+        assert second.id != first.id
+        assert serves(second)
+
+
+def test_a_launch_hook_outlasts_its_timeout_by_heartbeats_while_the_node_joins() -> None:
+    with fleet(plan(), apps=1, timeout=8) as lab:
+        lab.wait_until(lambda: len(lab.members("app")) == 1, 20, "the application")
+        lab.crash(lab.members("app")[0].id)
+        lab.wait_until(
+            lambda: sum(action["heartbeats"] for action in lab.cloud.waiting()) >= 6,
+            30,
+            "heartbeats for twice the timeout",
+        )
+        (node,) = lab.nodes
+        assert state(lab, node.id) == "Pending:Wait"
+        lab.revive(lab.members("app")[0].id)
+        in_service(lab)
+        lab.wait_until(lambda: not lab.cloud.waiting(), 10, "the end of the wait")
+
+
+@pytest.mark.parametrize("fault", ["throttle", "5xx", "unreachable"])
+def test_a_refused_complete_is_tried_until_it_is_taken(fault: str) -> None:
+    with fleet(plan()) as lab:
+        refused = lab.cloud.fault(fault, operation="CompleteLifecycleAction", caller=NODES)
+        lab.wait_until(lambda: lab.cloud.faulted() >= 3, 60, "refusals")
+        (node,) = lab.nodes
+        assert state(lab, node.id) == "Pending:Wait"
+        assert serves(node)  # what it serves does not depend on it
+        lab.cloud.heal(refused)
+        in_service(lab)
+        assert node.agent is not None and node.agent.starts == 1
+
+
+def test_a_hook_that_was_deleted_and_one_that_ran_out_end_the_matter() -> None:
+    with fleet(plan(join_timeout="1h"), apps=1, timeout=3) as lab:
+        refused = lab.cloud.fault("5xx", operation="RecordLifecycleActionHeartbeat", caller=NODES)
+        lab.wait_until(lambda: len(lab.members("app")) == 1, 20, "the application")
+        lab.crash(lab.members("app")[0].id)
+        lab.wait_until(lambda: len(lab.nodes) == 1, 20, "a node")
+        first = lab.nodes[0]
+        lab.wait_until(lambda: first not in lab.nodes, 60, "its launch to run out")  # DefaultResult ABANDON
+        assert "Traceback" not in first.agent_log()
+        lab.cloud.heal(refused)
+        lab.cloud.autoscaling.delete_lifecycle_hook(AutoScalingGroupName=EDGE, LifecycleHookName="born")
+        lab.revive(lab.members("app")[0].id)
+        (second,) = in_service(lab)
+        lab.wait_until(lambda: serves(second), 30, "it to serve")  # without a hook nobody waits for that
+        assert "Traceback" not in second.agent_log()
+
+
+# --- leave ----------------------------------------------------------------------------------------------------------
+
+
+class Trickle:
+    """A server at one address whose answers take as long as they are let."""
+
+    def __init__(self, address: str) -> None:
+        self.ends = threading.Event()
+        ends = self.ends
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"
+
+            def log_message(self, *_args: object) -> None:
+                """Not here."""
+
+            def do_GET(self) -> None:
+                """A byte now and then, until the end."""
+                self.send_response(200)
+                self.end_headers()
+                while self.path.startswith("/long") and not ends.wait(0.2):
+                    self.wfile.write(b".")
+                with suppress(OSError):  # a health check that has seen enough
+                    self.wfile.write(b"!")
+
+        self._server = ThreadingHTTPServer((address, PORT), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.ends.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Download(threading.Thread):
+    """One long answer, and how it ended."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(daemon=True)
+        self._url = f"http://{node.address}:{HTTP_PORT}/long"
+        self.begun = threading.Event()
+        self.body = b""
+        self.start()
+
+    def run(self) -> None:
+        with suppress(OSError, HTTPException), urllib.request.urlopen(self._url, timeout=120) as answer:
+            self.begun.set()
+            while chunk := answer.read(1):
+                self.body += chunk
+
+    @property
+    def whole(self) -> bool:
+        return self.body.endswith(b"!")
+
+
+@pytest.fixture
+def trickle(loopback: Loopback) -> Iterator[tuple[str, Trickle]]:
+    address = loopback.address()
+    server = Trickle(address)
+    yield address, server
+    server.close()
+
+
+def trickling(address: str, **lifecycle: Any) -> Plan:
+    made = plan(**lifecycle)
+    made.backends = [{**SITE, "sources": [{"static": [address]}]}]
+    return made
+
+
+def test_a_long_download_ends_before_the_node_does_though_its_agent_is_killed(trickle: tuple[str, Trickle]) -> None:
+    address, server = trickle
+    with fleet(trickling(address), nodes=2, apps=0, timeout=6) as lab:
+        node, other = in_service(lab, 2)
+        download = Download(node)
+        assert download.begun.wait(10)
+        leave(lab, node)
+        lab.wait_until(lambda: node.health() == RED, 10, "red")
+        agent = node.agent
+        assert agent is not None
+        for _ in range(3):
+            kill(lab, agent)
+            lab.wait_until(lambda: "1 connections" in awaited(node), 20, "it to go on with its drain")
+            assert node.health() == RED
+        held = lab.cloud.waiting()
+        assert [action["hook"] for action in held] == ["gone"]
+        server.ends.set()
+        lab.wait_until(lambda: state(lab, node.id) == "", 60, "the node to go")
+        download.join(10)
+        assert download.whole
+        assert serves(other)
+
+
+def test_a_connection_over_the_limit_is_cut_and_said(trickle: tuple[str, Trickle]) -> None:
+    address, _ = trickle
+    with fleet(trickling(address, drain={"quiet": "1s", "max": "4s"}), apps=0) as lab:
+        (node,) = in_service(lab)
+        download = Download(node)
+        assert download.begun.wait(10)
+        leave(lab, node)
+        lab.wait_until(lambda: state(lab, node.id) == "", 60, "the node to go")
+        wanted = "the drain.max of 4 s is over: it no longer waits for 1 connections and 0 old workers to end"
+        assert wanted in node.agent_log()
+        download.join(10)
+        assert not download.whole
+
+
+def test_an_instance_that_is_gone_while_it_drains_leaves_no_crash_behind(trickle: tuple[str, Trickle]) -> None:
+    address, _ = trickle
+    with fleet(trickling(address), apps=0) as lab:
+        (node,) = in_service(lab)
+        Download(node).begun.wait(10)
+        leave(lab, node)
+        lab.wait_until(lambda: state(lab, node.id) == "Terminating:Wait", 10, "the hook")
+        lab.cloud.autoscaling.complete_lifecycle_action(  # somebody else's hand
+            AutoScalingGroupName=EDGE, LifecycleHookName="gone", InstanceId=node.id, LifecycleActionResult="CONTINUE"
+        )
+        lab.wait_until(lambda: state(lab, node.id) == "", 60, "the node to go")
+        assert "Traceback" not in node.agent_log()
+        assert node.agent is not None and node.agent.starts == 1
+
+
+def test_a_spot_notice_turns_the_node_red_within_seconds() -> None:
+    with fleet(plan(dns=False), nodes=2) as lab:
+        node, other = in_service(lab, 2)
+        lab.wait_until(lambda: node.health() == GREEN, 10, "green")
+        lab.cloud.spot_interrupt(node.id, seconds=20)
+        lab.wait_until(lambda: node.health() == RED, 10, "red")
+        reason = "EC2 takes this spot instance back: terminate"
+        lab.wait_until(lambda: reason in phase_of(node), 10, "its reason")
+        lab.wait_until(lambda: state(lab, node.id) == "", 60, "the node to go")
+        assert serves(other)
+
+
+def phase_of(node: Node) -> list[str]:
+    """Its phase, and why it leaves."""
+    found = json.loads((node.folder / "state" / "status.json").read_text())
+    return [str(found["phase"]), *found["leaving"]]
+
+
+# --- aside ----------------------------------------------------------------------------------------------------------
+
+
+def test_standby_takes_the_node_out_and_in_service_brings_it_back() -> None:
+    with fleet(plan(), nodes=2) as lab:
+        node, _ = in_service(lab, 2)
+        lab.cloud.autoscaling.enter_standby(
+            AutoScalingGroupName=EDGE, InstanceIds=[node.id], ShouldDecrementDesiredCapacity=True
+        )
+        lab.wait_until(lambda: node.health() == RED, 20, "red")
+        assert serves(node)
+        lab.cloud.autoscaling.exit_standby(AutoScalingGroupName=EDGE, InstanceIds=[node.id])
+        lab.wait_until(lambda: node.health() == GREEN, 20, "green again")
+        lab.wait_until(lambda: phase_of(node) == ["serving"], 20, "it serves")
+
+
+@pytest.mark.parametrize("fault", ["refuse", "unauthorized", "hang", "v1"])
+def test_a_broken_imds_neither_drains_nor_stops_a_node(fault: str) -> None:
+    with fleet(plan()) as lab:
+        (node,) = in_service(lab)
+        node.imds.break_(fault)
+        before = lab.cloud.machines()
+        lab.scale("app", 3)
+        lab.wait_until(lambda: len(node.in_rotation("site")) == 3, 60, "the change of the application to arrive")
+        assert len(before) == 3
+        assert phase_of(node) == ["serving"]
+        assert node.health() == GREEN
+        assert node.agent is not None and node.agent.starts == 1
+        node.imds.break_("")
+        leave(lab, node)
+        lab.wait_until(lambda: state(lab, node.id) == "", 60, "the node to go")
