@@ -196,7 +196,7 @@ class Stage:
             batch.append(create(Record(NAME, "A", shard_id(shard), alias=Alias(name, self.zone_id), weight=1)))
         dns.change(tuple(batch))
         memo = CheckMemo(reference, wanted.config, check.id)
-        kept = DnsMemory(node=who.id, checks={wanted.slot: memo}, changed_at=self.clock.at)
+        kept = DnsMemory(node=who.id, names=(NAME,), checks={wanted.slot: memo}, changed_at=self.clock.at)
         self.stores[who.id] = MemoryStore(kept)
 
     def write(self, **record: Any) -> None:
