@@ -20,6 +20,7 @@ from hafleet.lab import aws_events
 from hafleet.lab.aws_ec2 import ADDRESSES
 from hafleet.lab.aws_group import LabGroup, LabState
 from hafleet.lab.aws_hooks import HOOKS_MOST, Action, checked_result, nothing_active, put, too_many
+from hafleet.lab.aws_life import ENDING
 from hafleet.lab.aws_notices import ANNOUNCED
 from hafleet.lab.aws_state import PHYSICS
 
@@ -52,6 +53,14 @@ class LabAutoScaling(AutoScalingBackend):
                 if state.instance.id == instance_id:
                     return group, state
         raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+
+    def _serving(self, instance_ids: list[str]) -> list[LabState]:
+        """These members, all of them settled. Raises ValidationError."""
+        found = [self._member(instance_id)[1] for instance_id in instance_ids]
+        for state in found:
+            if state.lifecycle_state not in {"InService", "Standby"}:
+                raise ValidationError(f"The instance {state.instance_id} is not in InService or Standby.")
+        return found
 
     def create_auto_scaling_group(self, name: str, *args: Any, **kwargs: Any) -> FakeAutoScalingGroup:
         """Create; a name in use and sizes that contradict each other are refused."""
@@ -92,7 +101,7 @@ class LabAutoScaling(AutoScalingBackend):
     def delete_group(self, name: str, force: bool) -> None:
         """Delete: without ForceDelete only an empty group; with it the instances end at once."""
         group = self.group(name)
-        if group.instance_states and not force:
+        if (group.instance_states or group.warm) and not force:
             raise AutoscalingClientError(
                 "ResourceInUse", "You cannot delete an AutoScalingGroup while there are instances still in the group."
             )
@@ -118,7 +127,8 @@ class LabAutoScaling(AutoScalingBackend):
                 f"will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false "
                 f"or lower group's min size."
             )
-        group.end(state)
+        if state.leg not in ENDING:
+            group.end(state)
         group.set_desired_capacity(before - state.units if should_decrement else before)
         return TerminateInstanceActivity(state.instance, before)
 
@@ -127,7 +137,7 @@ class LabAutoScaling(AutoScalingBackend):
     ) -> list[EnterStandbyActivity]:
         """Take members out of service without ending them."""
         group, done = self.group(group_name), []
-        for state in (self._member(instance_id)[1] for instance_id in instance_ids):
+        for state in self._serving(instance_ids):
             before = group.desired_capacity or 0
             state.go("EnteringStandby")
             group.desired_capacity = before - state.units if should_decrement else before
@@ -151,7 +161,7 @@ class LabAutoScaling(AutoScalingBackend):
     ) -> list[DetachInstanceActivity]:
         """Let members go without ending their machines. No hooks run."""
         group, done = self.group(group_name), []
-        for state in (self._member(instance_id)[1] for instance_id in instance_ids):
+        for state in self._serving(instance_ids):
             before = group.desired_capacity or 0
             state.go("Detaching")
             group.desired_capacity = before - state.units if should_decrement else before

@@ -50,6 +50,11 @@ class Machine:
         """True when its group counts it as serving."""
         return self.lifecycle == "InService"
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What IMDS says of it that can change: its notices and its tags."""
+        return {**self.metadata, **{f"meta-data/tags/instance/{key}": text for key, text in self.tags.items()}}
+
 
 class Cloud:
     """A local AWS in a process of its own, with a VPC over two zones of loopback addresses."""

@@ -257,15 +257,15 @@ class Lab:
             self._reloads_before += node.reloads()
             node.stop()
         for node in self.nodes:
-            node.imds.follow(edge[node.id].metadata)
+            node.imds.follow(edge[node.id].told)
         for machine in edge.values():
             if machine.id not in known:
                 self.nodes.append(self._birth(machine))
 
     def _birth(self, machine: Machine) -> Node:
-        identity = Identity(machine.id, machine.address, machine.zone, REGION, machine.group, machine.tags)
+        identity = Identity(machine.id, machine.address, machine.zone, REGION)
         node = Node(self.folder / f"n{machine.id[-8:]}", identity, self.processes, self.binary)
-        node.imds.follow(machine.metadata)
+        node.imds.follow(machine.told)
         node.write_settings(self.plan.settings(node))
         keys = {"AWS_ACCESS_KEY_ID": NODES}
         node.start({**self.cloud.environment, **keys, **self.environment} if self.agents else None)

@@ -27,7 +27,7 @@ class Identity:
     address: str
     zone: str
     region: str
-    group: str
+    group: str = ""  # "" where no group has it, or where what it follows says so
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def tree(self) -> dict[str, str]:

@@ -42,9 +42,9 @@ def name(cloud: Cloud) -> str:
     return group
 
 
-def client(cloud: Cloud, service: Any) -> Any:
-    keys = {"aws_access_key_id": "lab", "aws_secret_access_key": "lab"}
-    return boto3.client(service, endpoint_url=cloud.url, region_name=REGION, **keys)
+def client(cloud: Cloud, service: str) -> Any:
+    session: Any = boto3.Session("lab", "lab", region_name=REGION)
+    return session.client(service, endpoint_url=cloud.url)
 
 
 def hook(cloud: Cloud, group: str, name: str, transition: str, **fields: Any) -> None:
@@ -218,6 +218,11 @@ class TestEnd:
         wait_for(cloud, name, "InService", "Terminating:Wait")
         machine = members(cloud, name)[instance]
         assert (machine.ec2, machine.metadata[TARGET]) == ("running", "Terminated")
+        [before] = [action["token"] for action in cloud.waiting() if action["group"] == name]
+        cloud.autoscaling.terminate_instance_in_auto_scaling_group(
+            InstanceId=instance, ShouldDecrementDesiredCapacity=False
+        )
+        assert [action["token"] for action in cloud.waiting() if action["group"] == name] == [before]  # not begun anew
         complete(cloud, name, "out", instance)
         wait_until(lambda: state_of(cloud, name, instance) == "gone", 10, "it to be gone")
         [other] = wait_for(cloud, name, "InService")
@@ -288,6 +293,18 @@ class TestAside:
         assert "aws:autoscaling:groupName" not in machine.tags
         cloud.autoscaling.attach_instances(AutoScalingGroupName=name, InstanceIds=[instance])
         wait_for(cloud, name, "InService")
+
+    def test_who_leaves_cannot_stand_by_or_be_detached(self, cloud: Cloud, name: str) -> None:
+        hook(cloud, name, "out", END)
+        cloud.scale(name, 1)
+        [instance] = wait_for(cloud, name, "InService")
+        cloud.scale(name, 0)
+        wait_for(cloud, name, "Terminating:Wait")
+        asg: Any = cloud.autoscaling
+        what = {"AutoScalingGroupName": name, "InstanceIds": [instance], "ShouldDecrementDesiredCapacity": False}
+        assert refusal(lambda: asg.enter_standby(**what))[0] == "ValidationError"
+        assert refusal(lambda: asg.detach_instances(**what))[0] == "ValidationError"
+        assert states(cloud, name) == ["Terminating:Wait"]
 
     def test_unhealthy_within_the_grace_period_is_not_heard(self, cloud: Cloud, name: str) -> None:
         asg = cloud.autoscaling
@@ -567,6 +584,7 @@ class TestNodes:
         hook(cloud, "edge", "out", END)
         [node] = lab.nodes
         wait_until(lambda: metadata(node, TARGET) == "InService", 10, "the target state in IMDS")
+        assert metadata(node, "meta-data/tags/instance/aws:autoscaling:groupName") == "edge"
         lab.terminate(node.id, decrement=True)
         wait_until(lambda: metadata(node, TARGET) == "Terminated", 10, "the end in IMDS")
         wait_for(cloud, "edge", "Terminating:Wait")
@@ -584,6 +602,8 @@ class TestNodes:
         )
         wait_for(cloud, "edge")
         wait_until(lambda: metadata(node, TARGET) == "Detached", 10, "the word in IMDS")
+        tag = "meta-data/tags/instance/aws:autoscaling:groupName"
+        wait_until(lambda: node.imds.lookup(tag) is None, 10, "the tag to be gone")
         assert lab.nodes == [node]
         cloud.ec2.terminate_instances(InstanceIds=[node.id])
         wait_until(lambda: not lab.nodes, 10, "the node to be gone")
