@@ -23,6 +23,7 @@ from hafleet.adapters.templates import JinjaRenderer
 from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Assembly
 from hafleet.announcer import Sides
+from hafleet.core.events import Heard
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
 from hafleet.core.used_files import used_files
@@ -31,6 +32,7 @@ from hafleet.ports import NodeMetadata
 from hafleet.reconcile import Plan, Ports, Reconciler
 
 if TYPE_CHECKING:
+    from hafleet.eventing import Ears, Leaving
     from hafleet.lifecycle import HookKeeper
     from hafleet.registration import DnsPorts, Registrar
 
@@ -39,6 +41,10 @@ OnCall = Callable[[str, float, str], None]
 
 def _ignore(operation: str, seconds: float, outcome: str) -> None:
     """Where nobody counts AWS calls."""
+
+
+def _unheard(heard: Heard) -> None:
+    """Where nobody reads what the event queue brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +167,15 @@ def build(path: Path, on_call: OnCall = _ignore) -> Parts:
 class AgentWorkshop:
     """Implements ``agent.Workshop`` for one settings file."""
 
-    def __init__(self, path: Path, wakeups: Wakeups, sides: Sides, on_call: OnCall) -> None:
+    def __init__(
+        self, path: Path, wakeups: Wakeups, sides: Sides, on_call: OnCall, tell: Callable[[Heard], None] = _unheard
+    ) -> None:
         self._path = path
         self._wakeups = wakeups
         self._sides = sides
         self._on_call = on_call
+        self._tell = tell  # of every message of the event queue that woke nobody
+        self._ears: Ears | None = None
 
     def digest(self) -> str:
         """What the file holds now; "" when it cannot be read."""
@@ -184,8 +194,26 @@ class AgentWorkshop:
             history=parts.history,
             watch_paths=watch_paths(self._path, parts),
             announce=partial(self._sides.dns.announce, parts.registrar()),
-            attend=partial(self._sides.life.announce, parts.hook_keeper(self._wakeups)),
+            attend=partial(self._sides.life.announce, self._hooks(parts)),
         )
+
+    def _hooks(self, parts: Parts) -> "HookKeeper | Leaving | None":
+        """The hooks' side, once the event queue of these settings is heard. Imported here, for most nodes have no such queue."""
+        keeper = parts.hook_keeper(self._wakeups)
+        if self._ears is None and parts.settings.events is None:
+            return keeper
+        from hafleet.eventing import Around, Ears, Leaving
+
+        self._ears = self._ears or Ears(self._tell)
+        ports = parts.ports
+        around = Around(parts.account, parts.membership, ports.metadata, self._wakeups, ports.clock)
+        own = self._ears.listen(parts.settings, around)
+        return Leaving(keeper, own, self._tell) if keeper and own else keeper
+
+    def stop(self) -> None:
+        """End what was started for the settings in use."""
+        if self._ears is not None:
+            self._ears.stop()
 
     def watch(self, paths: tuple[Path, ...]) -> FileWatch:
         """Watch these paths."""

@@ -1,6 +1,7 @@
 """``hafleet agent``: the parts around the loop, put together."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -12,6 +13,7 @@ from hafleet.adapters.systemd import Notifier
 from hafleet.adapters.wakeup import Wakeups
 from hafleet.agent import Agent
 from hafleet.announcer import Sides
+from hafleet.core.events import Heard
 from hafleet.publish import Publisher, status_path
 from hafleet.web.metrics import Metrics
 
@@ -33,7 +35,7 @@ def run(path: Path) -> None:
     clock = SystemClock()
     wakeups = Wakeups(clock)
     sides = Sides.of(clock)
-    workshop = compose.AgentWorkshop(path, wakeups, sides, metrics.called)
+    workshop = compose.AgentWorkshop(path, wakeups, sides, metrics.called, partial(_told, log))
     publish = Publisher(metrics, status_path(settings.state_dir), log)
     agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
     locks = NodeLocks(Path(settings.state_dir))
@@ -44,7 +46,14 @@ def run(path: Path) -> None:
         try:
             agent.run(locks)
         finally:
+            workshop.stop()
             sides.stop()
             if notices is not None:
                 notices.stop()
     log.info("agent stops; HAProxy keeps serving")
+
+
+def _told(log: structlog.typing.FilteringBoundLogger, heard: Heard) -> None:
+    """A message of the event queue that woke nobody: one line."""
+    tell = log.warning if heard.kind == "odd" else log.info
+    tell("event", message=heard.text)

@@ -7,6 +7,7 @@ node's, and no rule.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,6 +43,12 @@ def place_of(arn: str) -> Place:
     if len(parts) != 6 or parts[0] != "arn" or not all(parts):
         raise ValueError(f"{arn[:120]!r} is not an ARN")
     return Place(parts[1], parts[3], parts[4])
+
+
+def account_of(url: str) -> str:
+    """The account in a queue's URL, ``https://sqs.<region>.amazonaws.com/<account>/<name>``; "" when it names none."""
+    parts = url.split("/")
+    return parts[-2] if len(parts) > 4 and re.fullmatch("[0-9]{12}", parts[-2]) else ""
 
 
 def topic_name(fleet: str) -> str:

@@ -77,7 +77,6 @@ def test_every_section_parses_and_what_has_no_effect_yet_says_so(tmp_path: Path)
     assert warned == [
         f"7: warning: {nothing}",
         f"31: warning: `signals` {later}",
-        f"33: warning: `events` {later}",
     ]
     site = loaded.settings.backends[0]
     assert site.sources[2].asg_tag == {"hafleet:backend": "site"}

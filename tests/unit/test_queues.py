@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hafleet.core.queues import (
     PROOFS_APART,
     Place,
+    account_of,
     attributes,
     dead_letters,
     node_of,
@@ -83,6 +84,20 @@ def test_the_place_of_an_arn() -> None:
 def test_what_is_no_arn_has_no_place(text: str) -> None:
     with pytest.raises(ValueError, match="is not an ARN"):
         place_of(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "account"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/hafleet-edge", "123456789012"),
+        ("http://127.0.0.1:5600/123456789012/q", "123456789012"),
+        ("https://sqs.eu-west-1.amazonaws.com/queue/q", ""),
+        ("https://123456789012/q", ""),
+        ("", ""),
+    ],
+)
+def test_the_account_of_a_queue(url: str, account: str) -> None:
+    assert account_of(url) == account
 
 
 def test_only_the_fleets_topic_may_send_to_a_queue() -> None:

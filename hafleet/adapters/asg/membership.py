@@ -35,7 +35,7 @@ _Listed = Mapping[str, tuple[RawGroup, Instance]]
 
 
 class AsgMembership:
-    """Implements ``ports.Membership``. For one thread."""
+    """Implements ``ports.Membership``. For one thread, but for ``listed``."""
 
     def __init__(self, account: aws.Account) -> None:
         self._account = account
@@ -86,6 +86,10 @@ class AsgMembership:
             return known[1]
         self._own = (instance_id, group, now)
         return group
+
+    def listed(self) -> Mapping[str, tuple[str, bool]]:
+        """Every instance of the last complete read: its group, and whether it is in service. From any thread; asks nobody."""
+        return {key: (group.name, instance.serves) for key, (group, instance) in self._listed.items()}
 
     def _connect(self) -> listings.Clients:
         return listings.Clients(*self._account.scaling())

@@ -4,14 +4,14 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from hafleet.adapters import aws
 from hafleet.core.events import Heard, Scope, heard
-from hafleet.core.queues import POLL
+from hafleet.core.queues import POLL, account_of
 from hafleet.errors import HafleetError
 from hafleet.ports import Clock, Wakeups
 
@@ -25,7 +25,7 @@ class Queue(Protocol):
     """Which queue to hear."""
 
     def url(self) -> str:
-        """Its URL. Asked before every poll; may make the queue. Raises HafleetError."""
+        """Its URL; "" while there is nothing to hear. Asked before every poll; may make the queue. Raises HafleetError."""
         ...
 
     def lost(self) -> None:
@@ -52,7 +52,7 @@ class Hearing:
     """What becomes of a message."""
 
     wakeups: Wakeups  # woken for those that are ours
-    scope: Callable[[], Scope]  # asked once per batch whose events are ours
+    scope: Callable[[], Scope]  # asked once per batch whose events are ours; the account is the queue's
     tell: Callable[[Heard], None]  # told of all that woke nobody, and of failures, one line each
 
 
@@ -97,13 +97,16 @@ class QueueListener:
     def _poll(self) -> None:
         """One long poll, and all that it brought. Raises SourceUnavailable."""
         url = self._queue.url()
+        if not url:
+            self._clock.wait(self._stops, POLL)
+            return
         client, _, region = self._account.messages()
         with aws.translated("sqs:ReceiveMessage", region), _losing(self._queue):
             answer: Any = client.receive_message(QueueUrl=url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=POLL)
         messages = answer.get("Messages") or []
         if not messages or self._stops.is_set():
             return
-        scope = self._hearing.scope()
+        scope = replace(self._hearing.scope(), account=account_of(url))
         for message in messages:
             self._hear(heard(str(message.get("Body") or ""), scope))
         entries: Any = [

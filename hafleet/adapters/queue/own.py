@@ -1,5 +1,6 @@
 """A node's own queue: made and subscribed to the fleet's topic at join, taken away at leave, reaped when its node is dead."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ class _Absent(SourceUnavailable):
 
 
 class OwnQueue:
-    """The queue ``hafleet-<fleet>-<node>``. For the thread that polls; ``remove`` and ``reap`` for any one other.
+    """The queue ``hafleet-<fleet>-<node>``. ``leave`` may be called from another thread than the one that polls.
 
     Args:
         account: whose clients are used.
@@ -34,19 +35,32 @@ class OwnQueue:
         self._fleet = fleet
         self._node = node
         self._tell = tell
+        self._lock = threading.Lock()  # a queue is not made while it is left
         self._url = ""
+        self._left = False
         self._suspects: Mapping[str, float] = {}
 
     def url(self) -> str:
-        """Its URL. Made, set and subscribed at the first call; each step can be repeated. Raises SourceUnavailable."""
-        if not self._url:
-            node = self._node()
-            url = self._find(node) or self._create(node)
-            place = self._place(url)
-            self._set(node, url, place)
-            self._subscribe(node, place)
-            self._url = url
-        return self._url
+        """Its URL; "" once the node has left. Made, set and subscribed at the first call, by steps that can be repeated.
+
+        Raises:
+            SourceUnavailable: a step failed.
+        """
+        with self._lock:
+            if not self._url and not self._left:
+                node = self._node()
+                url = self._find(node) or self._create(node)
+                place = self._place(url)
+                self._set(node, url, place)
+                self._subscribe(node, place)
+                self._url = url
+            return self._url
+
+    def leave(self) -> None:
+        """Take this node's queue away, for good. Raises SourceUnavailable when not all of it is gone."""
+        with self._lock:
+            self._left, self._url = True, ""
+            self.remove(self._node())
 
     def lost(self) -> None:
         """Somebody deleted it: the next ``url`` makes another."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hafleet.core.checks.finding import Finding, Path
 from hafleet.core.settings import Settings
 
-LATER = ("signals", "events")  # read and checked, not acted on yet
+LATER = ("signals",)  # read and checked, not acted on yet
 
 
 def node(settings: Settings) -> Iterator[Finding]:

@@ -1,0 +1,153 @@
+"""The event queue of an agent: which one, whose events count, who reaps, and its end with the node's.
+
+Built only where the settings have ``events``; nobody else carries the tables of SQS and SNS in memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from hafleet.adapters.asg import AsgMembership, Ec2Instances
+from hafleet.adapters.aws import Account
+from hafleet.adapters.queue import FixedQueue, Hearing, OwnQueue, QueueListener
+from hafleet.core.events import Heard, Scope
+from hafleet.core.life import LifeReport, LifeSituation
+from hafleet.core.settings import Settings
+from hafleet.core.sources import question
+from hafleet.errors import HafleetError
+from hafleet.ports import Clock, NodeMetadata, Wakeups
+
+REAP_EVERY = 900.0  # seconds between two looks for the queues of dead nodes; apart enough to be two proofs
+
+Tell = Callable[[Heard], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What surrounds the queue."""
+
+    account: Account
+    membership: AsgMembership
+    metadata: NodeMetadata
+    wakeups: Wakeups
+    clock: Clock
+
+
+class Hooks(Protocol):
+    """The hooks' side of this node."""
+
+    def run(self, situation: LifeSituation) -> LifeReport:
+        """One run."""
+        ...
+
+
+class Leaving:
+    """The hooks' side, and the node's own queue taken away once its last word to Auto Scaling is said."""
+
+    def __init__(self, hooks: Hooks, queue: OwnQueue, tell: Tell) -> None:
+        self._hooks = hooks
+        self._queue = queue
+        self._tell = tell
+        self._left = False
+
+    def run(self, situation: LifeSituation) -> LifeReport:
+        """One run. What of the queue cannot be removed is reaped by another node."""
+        report = self._hooks.run(situation)
+        if not self._left and ends(report):
+            self._left = True
+            try:
+                self._queue.leave()
+            except HafleetError as error:
+                self._tell(Heard("odd", f"the queue stays until it is reaped: {error}"))
+        return report
+
+
+def ends(report: LifeReport) -> bool:
+    """True when the instance is about to be gone: it gave up its launch, or may terminate."""
+    return report.result == "ABANDON" or (report.result == "CONTINUE" and "Terminating" in report.state)
+
+
+class ReapedQueue:
+    """The node's own queue, which besides looks for the queues of dead nodes while this node leads its group."""
+
+    def __init__(self, own: OwnQueue, around: Around, tell: Tell) -> None:
+        self._own = own
+        self._around = around
+        self._tell = tell
+        self._instances = Ec2Instances(around.account)
+        self._due = around.clock.monotonic() + REAP_EVERY
+
+    def url(self) -> str:
+        """See ``Queue.url``."""
+        url = self._own.url()
+        if url and self._around.clock.monotonic() >= self._due:
+            self._due = self._around.clock.monotonic() + REAP_EVERY
+            self._reap()
+        return url
+
+    def lost(self) -> None:
+        """See ``Queue.lost``."""
+        self._own.lost()
+
+    def _reap(self) -> None:
+        """One look. A failure is told, and never keeps events back."""
+        try:
+            if not leads(self._around):
+                return
+            for node in self._own.reap(self._instances.states, self._around.clock.wall()):
+                self._tell(Heard("aside", f"removed the queue of {node}, which is dead"))
+        except HafleetError as error:
+            self._tell(Heard("odd", f"the queues of dead nodes stay: {error}"))
+
+
+def leads(around: Around) -> bool:
+    """True for the first node in service of its group, by id. Two leaders at once do no harm: removing twice is removing."""
+    node = around.metadata.identity()
+    serving = [key for key, (group, serves) in around.membership.listed().items() if serves and group == node.group]
+    return bool(serving) and min(serving) == node.id
+
+
+def scope_of(settings: Settings, around: Around) -> Scope:
+    """Whose events count: those of the groups that the settings name (anybody's where they are found by tag), and of instances
+    that the last read listed.
+    """
+    try:
+        node = around.metadata.identity()
+    except HafleetError:
+        return Scope()
+    asked = question(settings, node)
+    known = frozenset(around.membership.listed()) | {node.id}
+    return Scope(groups=None if asked.tags else asked.names, instances=known)
+
+
+class Ears:
+    """The listener of one process, which follows the settings."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._listener: QueueListener | None = None
+
+    def listen(self, settings: Settings, around: Around) -> OwnQueue | None:
+        """Hear the queue of these settings from now on, instead of the one before; the node's own queue, if it is one."""
+        self.stop()
+        which = settings.events.queue if settings.events else "none"
+        if which == "none":
+            return None
+        own = None
+        hearing = Hearing(around.wakeups, lambda: scope_of(settings, around), self._tell)
+        if which == "auto":
+            own = OwnQueue(around.account, settings.fleet, lambda: around.metadata.identity().id, self._missing)
+            queue: FixedQueue | ReapedQueue = ReapedQueue(own, around, self._tell)
+        else:
+            queue = FixedQueue(which)
+        self._listener = QueueListener(around.account, queue, hearing, around.clock)
+        return own
+
+    def stop(self) -> None:
+        """Hear nothing any more. The queue stays: an agent that starts again finds what it missed."""
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+
+    def _missing(self, what: str) -> None:
+        self._tell(Heard("odd", what))
