@@ -263,6 +263,7 @@ def make_report(settings: Settings, plan: Plan, outcome: Outcome, around: Circum
         leaving=tuple(claim.reason for _, claim in sorted(memory.leaving.items())),
         red_since=memory.red_since,
         notices=core_report.announced(world.notices),
+        orders=tuple(order.sentence for order in memory.orders),
         dns=around.dns,
         life=around.life,
     )

@@ -11,6 +11,7 @@ import click
 from hafleet import __version__
 from hafleet.cli_dns import dns
 from hafleet.cli_drain import drain, ready
+from hafleet.cli_fleet import orders, server, zone
 from hafleet.cli_frame import (
     DONE,
     EXITS,
@@ -36,7 +37,7 @@ def main() -> None:
     \b
     A first look:   hafleet check && hafleet doctor && hafleet plan
     In production:  hafleet agent (by systemd), hafleet status --watch
-    Maintenance:    hafleet drain --wait, hafleet ready
+    Maintenance:    hafleet drain --wait, hafleet ready; hafleet server drain, hafleet zone drain
     In trouble:     hafleet explain i-0abc..., hafleet rollback, hafleet thaw
     On a laptop:    hafleet demo
     """
@@ -274,9 +275,8 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
             click.echo(line)
 
 
-main.add_command(dns)
-main.add_command(drain)
-main.add_command(ready)
+for command in (dns, drain, ready, server, zone, orders):
+    main.add_command(command)
 
 
 @main.command(short_help="Say what is missing on this node.")

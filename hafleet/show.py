@@ -67,6 +67,7 @@ def status(report: Report, now: float) -> RenderableType:
     else:
         parts.append(Text("membership was never read completely", style="yellow"))
     parts += _phase(report, now) + _dns(report.dns) + _life(report)
+    parts += [Text(f"order {sentence}", style="yellow") for sentence in report.orders]
     if report.frozen:
         parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
     rows = [(b.name, b.members, b.up, b.draining, b.parked, b.sessions) for b in report.backends]

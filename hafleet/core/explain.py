@@ -35,7 +35,9 @@ def _in_backends(decision: Decision, world: World, instance: str) -> Iterator[st
 
 
 def _as_server(backend: str, member: Member) -> str:
-    state = "draining, no new sessions" if member.draining else f"in rotation with weight {member.weight}"
+    state = (
+        "draining, no new sessions" if member.draining or member.order else f"in rotation with weight {member.weight}"
+    )
     origin = f"group {member.group}" if member.group else "the settings or the installed file"
     return f"{backend}/{member.name}: {state}, {member.address} port {member.port}, from {origin}"
 

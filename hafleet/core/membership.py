@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from types import MappingProxyType
 
+from hafleet.core import obeying
 from hafleet.core.cfgtext import ConfigText, ServerLine
 from hafleet.core.guard import FORCED, RULES, Rule
-from hafleet.core.model import Desired, Groups, Held, Member, Memory, Missing, Unknown, Verdict, World
+from hafleet.core.model import Desired, Groups, Held, Member, Memory, Missing, Node, Unknown, Verdict, World
 from hafleet.core.peers import PeerScene, decide_peers
 from hafleet.core.pool import Pool, Scene, decide_pool
 from hafleet.core.settings import Backend, Settings
@@ -75,13 +76,14 @@ def decide(
     memory = replace(memory, node=node, gone=_gone(read.groups, memory.gone, world.at))
     if isinstance(world.groups, Groups):
         memory = replace(memory, read_started=world.groups.started)
+    memory, ordered = _ordered(memory, read.groups, node, world.at)
     if read.fresh and world.at - memory.read_at >= _long_gap(settings):
         memory = replace(memory, missing=_restarted(memory.missing, world.at))
     worker = None if isinstance(world.worker, Unknown) else world.worker
     scene = Scene(world.at, read.groups, read.fresh, memory.gone, worker, memory, settings.safety, tuple(rules))
     pools = {backend.name: decide_pool(scene, backend) for backend in settings.backends}
     peers = decide_peers(settings, memory, PeerScene(world.at, node, read.groups, read.fresh, memory.gone))
-    held = (*read.held, *(held for pool in pools.values() for held in pool.held), *peers.held)
+    held = (*read.held, *ordered, *(held for pool in pools.values() for held in pool.held), *peers.held)
     verdicts = tuple(verdict for pool in pools.values() for verdict in pool.verdicts)
     unread = [b.name for b in settings.backends if _from_groups(b) and b.name not in memory.members]
     if read.groups is None and unread:  # a new or renamed backend: rendered now, it would be empty
@@ -91,8 +93,15 @@ def decide(
     after = replace(
         after, peers=peers.peers, missing={**after.missing, **peers.missing}, confirmed_peers=peers.confirmed
     )
-    members = {name: pool.sorted_members for name, pool in pools.items()}
+    members = {name: pool.rendered for name, pool in pools.items()}
     return Decision(Desired(node, members, peers.peers), after, held, verdicts)
+
+
+def _ordered(memory: Memory, groups: Groups | None, node: Node, at: float) -> tuple[Memory, tuple[Held, ...]]:
+    """The memory after what operators ordered for the fleet and for this node's zone."""
+    memory, odd = obeying.hear(memory, groups, node.group, at)
+    memory, held = obeying.leave_zone(memory, groups, node)
+    return memory, (*odd, *held)
 
 
 def from_installed(settings: Settings, text: ConfigText) -> Known:

@@ -14,6 +14,7 @@ from hafleet.core.notices import QUIET
 from hafleet.core.notices import Door as Door  # noqa: PLC0414  # this and the next two are words of the model, kept apart
 from hafleet.core.notices import Notice as Notice  # noqa: PLC0414
 from hafleet.core.notices import Notices as Notices  # noqa: PLC0414
+from hafleet.core.orders import Order, Verb
 
 IPAddress = IPv4Address | IPv6Address
 Version = tuple[int, int, int]
@@ -186,11 +187,12 @@ class Member:
     draining: bool = False  # rendered as weight 0: no new sessions, present ones go on
     group: str = ""  # the Auto Scaling group it came from; "" for a static server, or when not known
     capacity: int = 1  # WeightedCapacity, 1 where the group has none
+    order: Verb | None = None  # what an operator ordered for it; one in maint is not rendered at all
 
     @property
     def rendered_weight(self) -> int:
         """The weight that goes into the file and the worker."""
-        return 0 if self.draining else self.weight
+        return 0 if self.draining or self.order else self.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,7 @@ class Memory:
     phase: Phase = "joining"
     leaving: Mapping[str, Claim] = field(default_factory=dict)  # source -> its claim; none: the node does not leave
     red_since: float = 0.0  # wall clock at which the health endpoint was first seen red; 0 while it is not
+    orders: tuple[Order, ...] = ()  # of the whole fleet, as last read; the oldest first
 
 
 # --- held -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Whether this node comes, serves or leaves. Three tables, and what the operator's commands do to them.
 
-Sources claim that the node leaves: its Auto Scaling group, IMDS, EC2's spot notices, its operator. It leaves while one claim
+Sources claim that the node leaves: its Auto Scaling group, IMDS, EC2's spot notices, its operator, an order for its zone. It leaves while one claim
 stands. A source that tells nothing (a failed read, a group that does not list the node) leaves its claim as it was: unknown is
 not empty, and absence is no evidence. A new source needs a name, a rule for its own claim, and nothing else.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 from hafleet.core.model import Claim, Group, Groups, Held, Memory, Notices, Phase, Unknown
 
-AWS, IMDS, SPOT, REBALANCE, OPERATOR = "aws", "imds", "spot", "rebalance", "operator"  # the sources
+AWS, IMDS, SPOT, REBALANCE, OPERATOR, ZONE = "aws", "imds", "spot", "rebalance", "operator", "zone"  # the sources
 
 Evidence = Literal["ends", "aside", "warm", "comes", "serves", "none"]
 Standing = Literal["in", "aside", "out"]  # no claim; a claim that may end; one that does not end by being in service
@@ -104,6 +104,11 @@ def noticed(
     leaving = _claimed(leaving, SPOT, Claim(reason, at, final=spot.action == "terminate") if spot else None)
     told = Claim("EC2 recommends to move this spot instance", at) if rebalance and notices.rebalance else None
     return _claimed(leaving, REBALANCE, told)
+
+
+def zoned(leaving: Mapping[str, Claim], reason: str, at: float) -> Mapping[str, Claim]:
+    """The claims after what the fleet's orders say of this node's zone; no reason: nothing."""
+    return _claimed(leaving, ZONE, Claim(reason, at) if reason else None)
 
 
 def _claimed(leaving: Mapping[str, Claim], source: str, claim: Claim | None) -> Mapping[str, Claim]:

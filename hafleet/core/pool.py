@@ -7,12 +7,15 @@ as it is), or merely missing (the guard decides). Then come the new ones, and th
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hafleet.core import obeying
 from hafleet.core.drains import Leave, Moment, idle, step, takes_traffic
 from hafleet.core.guard import Absence, Case, Proposal, Rule, judge
 from hafleet.core.model import Groups, Held, Member, Memory, Missing, RunningServer, Verdict, Worker
 from hafleet.core.settings import Backend, Safety
 from hafleet.core.sources import PLAIN, STATIC_PREFIX, Candidates, gather, static_members, wants_zero
 from hafleet.core.weights import weigh
+
+_OUTCOMES = {"drain": "draining", "maint": "in maintenance"}  # of an order, in a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Pool:
     def sorted_members(self) -> tuple[Member, ...]:
         """By name."""
         return tuple(self.members[name] for name in sorted(self.members))
+
+    @property
+    def rendered(self) -> tuple[Member, ...]:
+        """By name, without those that an operator put into maintenance: HAProxy has no such servers."""
+        return tuple(member for member in self.sorted_members if member.order != "maint")
 
 
 def decide_pool(scene: Scene, backend: Backend) -> Pool:
@@ -96,6 +104,7 @@ class _Turn:
         for name in set(adds) - set(ruling.proposal.adds):
             self._say(found.members[name].instance, "held", ruling.reasons[name].reason)
         self._leave(leaving, replaced=case.zero or self._serving(found) > 0)
+        self._obey()
         self._weigh(found)
         self._explain_others(found)
 
@@ -116,6 +125,7 @@ class _Turn:
             self.pool.members[name] = replace(static[name], weight=weight)
         others = [m for m in self.pool.members.values() if m.weight > 0 and self._takes(m)]
         self._leave(leaving, replaced=bool(others))
+        self._obey()
 
     # --- sorting --------------------------------------------------------------------------------------------------
 
@@ -209,9 +219,21 @@ class _Turn:
                 outcome = "draining" if stepped.member.draining else "serving"
             self._say(self.known[name].instance, outcome, stepped.reason)
 
+    def _obey(self) -> None:
+        """What the fleet's orders say of the members. Without one a member is as AWS has it."""
+        members = tuple(self.pool.members.values())
+        found = obeying.servers(self.backend.name, members, self.scene.memory.orders, self.scene.worker)
+        for member in members:
+            verb = found.verb(member.name)
+            if verb != member.order:
+                self.pool.members[member.name] = replace(member, order=verb)
+            if verb is not None:
+                self._say(member.instance, _OUTCOMES[verb], found.orders[member.name].sentence)
+        self.pool.held += tuple(held for _, held in found.held)
+
     def _weigh(self, found: Candidates) -> None:
         """Weights of all members in rotation; what drains keeps its own."""
-        rotation = [member for member in self.pool.members.values() if not member.draining]
+        rotation = [member for member in self.pool.members.values() if not member.draining and not member.order]
         for member in weigh(self.backend, rotation, lambda m: found.places.get(m.group or m.name), self.known):
             self.pool.members[member.name] = member
 
@@ -238,7 +260,9 @@ class _Turn:
 
     def _takes(self, member: Member) -> bool:
         """True when new sessions reach the member now; by AWS's word alone while no worker is seen."""
-        return self.scene.worker is None or takes_traffic(self._running(member.name))
+        if self.scene.worker is None:
+            return member.order is None
+        return takes_traffic(self._running(member.name))
 
     def _serving(self, found: Candidates) -> int:
         """1 when some member in service takes traffic now, so that a leaving one may rely on it; else 0."""

@@ -96,6 +96,7 @@ class Report:
     red_since: float = 0.0  # wall clock; 0 while the health endpoint is not red
     dns: DnsReport | None = None  # the last of the DNS side, which runs beside the passes; None without a dns section
     notices: tuple[str, ...] = ()  # what EC2 announces for this instance, a sentence each
+    orders: tuple[str, ...] = ()  # what operators ordered for the fleet, a sentence each
     life: LifeReport | None = None  # the last of the hooks' side, which runs beside the passes; None without lifecycle
 
 
@@ -113,7 +114,7 @@ def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | 
             BackendReport(
                 name=name,
                 members=len(members[name]),
-                draining=sum(member.draining for member in members[name]),
+                draining=sum(member.draining or member.order is not None for member in members[name]),
                 up=sum(s.up and not s.maint and not s.drain and s.weight > 0 for s in servers if s.name in wanted),
                 sessions=sum(s.sessions for s in servers),
                 parked=sum(s.maint and s.name not in wanted for s in servers),

@@ -145,7 +145,7 @@ class _Gathering:
     def static(self, index: int, member: Member) -> None:
         """One static server."""
         known = self._known.get(member.name)
-        same = known is not None and replace(known, weight=member.weight, draining=False) == member
+        same = known is not None and replace(known, weight=member.weight, draining=False, order=None) == member
         self._members.setdefault(member.name, known if known is not None and same else member)
         self._places.setdefault(member.name, index)
 

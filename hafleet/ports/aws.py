@@ -1,9 +1,11 @@
 """AWS: the groups and their instances, Route 53, lifecycle hooks."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from hafleet.core.dns.model import Batch, Check, CheckConfig, Record
 from hafleet.core.model import Groups, Hook
+from hafleet.core.orders import Order
 
 
 class Membership(Protocol):
@@ -112,4 +114,19 @@ class Hooks(Protocol):
 
     def tag(self, instance: str, key: str, value: str) -> None:
         """Write a tag of an instance."""
+        ...
+
+
+class Orders(Protocol):
+    """Where the fleet's orders are written: a group's tags. ``Membership`` reads them, with the group.
+
+    Every call may raise SourceUnavailable or one of its kinds.
+    """
+
+    def give(self, group: str, order: Order) -> None:
+        """Write this order, in place of an earlier one about the same thing."""
+        ...
+
+    def withdraw(self, group: str, keys: Collection[str]) -> None:
+        """Take back the orders of these keys; one that is not there is fine."""
         ...
