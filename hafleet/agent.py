@@ -184,7 +184,7 @@ class Agent:
         faults = keep_history(assembly.history, plan, outcome)
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
         faults += tuple(f for f in (self._refused and self._refused[1], self._unwatched) if f is not None)
-        dns = assembly.announce(situation.situation(world, plan.decision))
+        dns = assembly.announce(situation.situation(world, plan.decision, assembly.settings.lifecycle))
         registers = assembly.settings.dns is not None
         life = assembly.attend(situation.life(world, plan.decision, dns, registers=registers))
         around = Circumstances(wake, self._clock.monotonic() - started, faults, dns, life)

@@ -46,6 +46,7 @@ class Observer:
         self._silences = 0  # passes in a row in which the master answered, and its worker did not
         self._watch: PeerWatch | None = None
         self._opened = 0.0  # monotonic; of the watch
+        self._heard: float | None = None  # monotonic; when a peer was first seen to have come
         self._shut = ports.listen is None  # for good: a node starts its HAProxy for the first time once
 
     def observe(self) -> World:
@@ -83,7 +84,9 @@ class Observer:
                 return None
             self._watch = self._ports.listen(Peer(node.id, node.address, self._settings.peers.port))
             self._opened = now
-        return Door(now - self._opened, self._watch.contacted(), self._watch.problem)
+        if self._heard is None and self._watch.contacted():
+            self._heard = now
+        return Door(now - self._opened, None if self._heard is None else now - self._heard, self._watch.problem)
 
     def _worker(self) -> Worker | Unknown:
         """The running worker; where it does not answer, what the master tells of it."""

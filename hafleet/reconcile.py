@@ -86,9 +86,7 @@ class Reconciler:
         memory, errors = self._memory(world)
         rules = membership.FORCED if force else self._rules.members
         decision = membership.decide(self._settings, world, memory, rules=rules, known=self._known(world, memory))
-        life = self._settings.lifecycle
-        rebalance = life is not None and life.rebalance == "drain"
-        decision = replace(decision, memory=situation.settle(world, decision, rebalance=rebalance))
+        decision = replace(decision, memory=situation.settle(world, decision, self._settings.lifecycle))
         health = switch.commands(world.worker, decision.memory)
         errors += (*unknowns(world), *switch.faults(world.worker, decision.memory))
         wanted, fault = self._render(world, decision)

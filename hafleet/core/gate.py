@@ -25,6 +25,8 @@ class Question:
     removes: bool
 
 
+_LISTED = 5.0  # seconds after a peer has come: it has just loaded its new list, and may still learn what it will teach
+
 Rule = Callable[[Question], Held | None]
 
 
@@ -90,7 +92,13 @@ def hold_first_start(door: Door | None, timeout: float, *, alone: bool) -> Held 
         timeout: seconds that a peer is waited for at most.
         alone: no other node of the group is in service, so there is nothing to learn.
     """
-    if door is None or door.contacted or alone or door.waited >= timeout:
+    if door is None or alone:
+        return None
+    if door.heard is not None:
+        left = _LISTED - door.heard
+        reason = f"a peer has connected; HAProxy starts in {left:.0f} s, when it can teach the stick tables"
+        return Held("peers_first", "reload", reason) if left > 0 else None
+    if door.waited >= timeout:
         return None
     why = f" ({door.problem})" if door.problem else ""
     reason = f"HAProxy starts once a peer has connected, to learn the stick tables; waits {timeout - door.waited:.0f} s more{why}"

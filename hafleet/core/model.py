@@ -139,6 +139,7 @@ class Worker:
     map_stamps: Mapping[str, str]  # map file name -> digest of the entries it runs with; "" when it has none
     old_workers: int  # workers of earlier loads that still hold connections
     failed_reloads: int = 0  # master's [failed: N]
+    learned: bool = True  # its stick tables came from its peers, or it gave up waiting for them
 
 
 @dataclass(frozen=True, slots=True)

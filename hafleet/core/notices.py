@@ -29,5 +29,5 @@ class Door:
     """The peers address of a node whose HAProxy was not started yet: who comes there lists this node."""
 
     waited: float  # seconds since it was opened
-    contacted: bool
+    heard: float | None = None  # seconds since a peer came; None while none did
     problem: str = ""  # why nobody can be heard there

@@ -23,6 +23,8 @@ _CHECK_ENABLED = 0x04
 _CHECK_PASSED = frozenset("34")  # passed, passed on condition (404 under disable-on-404); 0 is "none ended yet"
 _UNTIL_PORT = 19  # columns up to srv_port
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+)|-dev(\d+))?")
+_PEERS = re.compile(r"^0x[0-9a-f]+: .*\bflags=0x([0-9a-f]+)", re.MULTILINE)  # the line of a peers section
+_LEARNED = 0x3  # of its flags: nothing more to learn from the old worker, and from other nodes (2.6.12, 3.0.11, 3.2.26)
 _UPTIME = re.compile(r"(\d+)d(\d+)h(\d+)m(\d+)s")
 _PROC = re.compile(r"(\d+) +(master|worker) +(\d+) *(?:\[failed: (\d+)\])? +(\d+d\d+h\d+m\d+s) +(\S+)")
 
@@ -184,3 +186,8 @@ def _rows(state: str) -> Iterable[list[str]]:
     if any(len(row) < _UNTIL_PORT for row in rows):
         raise ProxyUnavailable("the answer of `show servers state` is cut off")
     return rows
+
+
+def learned(text: str) -> bool:
+    """True when the worker has learned its stick tables, or has given up to: the answer of ``show peers``."""
+    return all(int(flags, 16) & _LEARNED == _LEARNED for flags in _PEERS.findall(text))

@@ -11,6 +11,7 @@ from hafleet.core.cfgtext import parse
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.drains import takes_traffic
+from hafleet.core.later_settings import Lifecycle
 from hafleet.core.life import LifeSituation, Record
 from hafleet.core.membership import Decision
 from hafleet.core.model import Claim, Group, Memory, Notices, Unknown, Worker, World
@@ -18,27 +19,29 @@ from hafleet.core.model import Claim, Group, Memory, Notices, Unknown, Worker, W
 _SETTLING = 1.0  # seconds after a load in which the figures of the worker are not its own yet
 
 
-def settle(world: World, decision: Decision, *, rebalance: bool = False) -> Memory:
+def settle(world: World, decision: Decision, life: Lifecycle | None = None) -> Memory:
     """The decision's memory with phase, claims and colour after what this pass has seen.
 
     Args:
         world: what the pass has seen.
         decision: what it decided.
-        rebalance: a recommendation of EC2 to move counts as a claim.
+        life: how the settings want the node to join and leave.
     """
     memory = decision.memory
+    rebalance = life is not None and life.rebalance == "drain"
     claims = phase.noticed(_claims(world, decision), world.notices, world.at, rebalance=rebalance)
     memory = replace(memory, leaving=claims)
-    memory = replace(memory, phase=phase.step(memory, serves=serves(world, memory)))
+    memory = replace(memory, phase=phase.step(memory, serves=_ready(world, memory, life)))
     return replace(memory, red_since=_red_since(world, memory))
 
 
-def situation(world: World, decision: Decision) -> Situation | None:
+def situation(world: World, decision: Decision, life: Lifecycle | None = None) -> Situation | None:
     """What the DNS side is told after a pass; None while nobody knows which node this is.
 
     Args:
         world: what the pass has seen.
         decision: what it decided, its memory settled.
+        life: how the settings want the node to join.
     """
     memory = decision.memory
     if memory.node is None:
@@ -46,7 +49,7 @@ def situation(world: World, decision: Decision) -> Situation | None:
     return Situation(
         at=world.at,
         node=memory.node,
-        serves=serves(world, memory),
+        serves=_ready(world, memory, life),
         leaving=memory.phase == "leaving",
         red_since=memory.red_since,
         group=_group(world, decision),
@@ -123,6 +126,12 @@ def serves(world: World, memory: Memory) -> bool:
         return False
     wanted = [(backend, member.name) for backend, members in memory.members.items() for member in members]
     return not wanted or any(_answers(worker, key) for key in wanted)
+
+
+def _ready(world: World, memory: Memory, life: Lifecycle | None) -> bool:
+    """True when the node may be announced. With a lifecycle section one that joins has learned its stick tables first."""
+    learned = isinstance(world.worker, Unknown) or world.worker.learned
+    return serves(world, memory) and (learned or life is None or memory.phase == "serving")
 
 
 def _answers(worker: Worker, key: tuple[str, str]) -> bool:

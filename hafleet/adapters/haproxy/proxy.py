@@ -26,6 +26,7 @@ _VALUE = re.compile(r'\bvalue="([^"]*)"')
 _ENV = re.compile(rf"^{cfgtext.STAMP}=(.*)$", re.MULTILINE)
 _BETWEEN = 2.0  # seconds for which the sockets may name two different workers, while a reload is under way
 _AGAIN = 0.05
+_LEARNS = 30.0  # seconds of a worker's life in which it may still learn stick tables; HAProxy itself gives up after 5 s at a stretch
 
 
 class HaproxyProxy:
@@ -103,6 +104,7 @@ class HaproxyProxy:
             if self._maps[0] != info.pid:  # the set of maps is fixed for a worker's life
                 self._maps = (info.pid, tuple(_MAP_LINE.findall(connection.ask("show map")[0])))
             paths = self._paths(map_names)
+            learned = info.uptime >= _LEARNS or serverstate.learned(connection.ask("show peers")[0])
             answers = connection.ask(*(f"get map {path} {mapplan.STAMP_KEY}" for path in paths))
         stamps = {Path(path).name: _value(answer) for path, answer in zip(paths, answers, strict=True)}
         stamp = _ENV.search(env)
@@ -117,6 +119,7 @@ class HaproxyProxy:
             map_stamps=stamps,
             old_workers=_old_workers(processes, info),
             failed_reloads=processes.failed,
+            learned=learned,
         )
 
     def silent(self, reason: str) -> Silent:
