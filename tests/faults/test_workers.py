@@ -2,12 +2,12 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from hafleet.adapters.haproxy import HaproxyProxy
-from hafleet.core.model import Unknown, Worker
-from hafleet.errors import ProxyUnavailable
+from hafleet.core.model import Silent, Unknown, World
 from hafleet.lab.haproxies import Haproxy
 from hafleet.reconcile import Ports, Reconciler
 from tests.faults.conftest import StageMaker
@@ -43,11 +43,9 @@ def gets_an_answer(stage: Stage) -> bool:
 class Patient(Reconciler):
     """The control: it never looks past a worker that does not answer."""
 
-    def _worker(self) -> Worker | Unknown:
-        try:
-            return self._ports.proxy.observe(())
-        except ProxyUnavailable as error:
-            return Unknown(str(error))
+    def observe(self) -> World:
+        seen = super().observe()
+        return replace(seen, worker=Unknown(seen.worker.reason)) if isinstance(seen.worker, Silent) else seen
 
 
 # --- row 50 -----------------------------------------------------------------------------------------------------------
