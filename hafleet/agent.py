@@ -185,7 +185,7 @@ class Agent:
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
         faults += tuple(f for f in (self._refused and self._refused[1], self._unwatched) if f is not None)
         dns = assembly.announce(situation.situation(world, plan.decision, assembly.settings.lifecycle))
-        registers = assembly.settings.dns is not None
+        registers = assembly.settings.dns is not None or assembly.settings.eip is not None
         life = assembly.attend(situation.life(world, plan.decision, dns, registers=registers))
         around = Circumstances(wake, self._clock.monotonic() - started, faults, dns, life)
         return make_report(assembly.settings, plan, outcome, around)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hafleet.eventing import Ears, Leaving
     from hafleet.lifecycle import HookKeeper
     from hafleet.registration import DnsPorts, Registrar
+    from hafleet.registration.addressed import Addressed
 
 OnCall = Callable[[str, float, str], None]
 
@@ -111,13 +112,20 @@ class Parts:
         store = FileDnsStore(Path(self.settings.state_dir))
         return DnsPorts(dns, Ec2Instances(self.account), store, clock, partial(secrets.token_hex, 4), random.Random())
 
-    def registrar(self) -> "Registrar | None":
-        """This node's hand in Route 53; None where the settings have no dns section."""
-        if self.settings.dns is None:
+    def registrar(self) -> "Registrar | Addressed | None":
+        """This node's hand in Route 53 and in the pool of Elastic IPs; None where the settings have neither section."""
+        if self.settings.dns is None and self.settings.eip is None:
             return None
         from hafleet.registration import Registrar
 
-        return Registrar(self.settings, self.dns_ports())
+        registrar = Registrar(self.settings, self.dns_ports()) if self.settings.dns else None
+        if self.settings.eip is None:
+            return registrar
+        from hafleet.adapters.eip import Ec2Addresses
+        from hafleet.registration.addressed import Addressed, PoolPorts
+
+        ports = PoolPorts(Ec2Addresses(self.account), self.ports.clock, random.Random())
+        return Addressed(self.settings.eip.pool_tag, ports, registrar)
 
     def plan(self) -> Plan:
         """What a pass would do now; applies nothing. Waits for a pass that runs: the two would see each other half-done.

@@ -138,3 +138,7 @@ class CheckInUse(HafleetError):
 
 class HookGone(HafleetError):
     """There is no lifecycle action of this hook for this instance any more: completed, timed out, or the hook was deleted."""
+
+
+class AddressTaken(HafleetError):
+    """An Elastic IP was associated with another instance meanwhile."""

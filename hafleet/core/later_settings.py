@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from hafleet.core.texts import Queue
+from pydantic import Field
+
+from hafleet.core.texts import Queue, TagText
 from hafleet.core.values import Duration, Flag, Model, Percent, Span
 
 
@@ -50,3 +52,10 @@ class Events(Model):
 
     queue: Queue = "none"
     """auto, none or a queue's URL."""
+
+
+class Eip(Model):
+    """Elastic IP addresses for the nodes."""
+
+    pool_tag: dict[TagText, TagText] = Field(min_length=1)
+    """Tag and value; every Elastic IP that carries it is of the pool. Of several, an address carries all."""

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from hafleet.core.backend_settings import Backend, Check, Cookie, ServerTls, Source, Stick
 from hafleet.core.dns_settings import Dns, DnsHealth, DnsTree
-from hafleet.core.later_settings import Events, Lifecycle, LifecycleDrain, Signals
+from hafleet.core.later_settings import Eip, Events, Lifecycle, LifecycleDrain, Signals
 from hafleet.core.proxy_settings import Frontend, Haproxy, Mode, Route, RouteBy, Tls
 from hafleet.core.routing import modes_of, route_of
 from hafleet.core.texts import FilePath, FleetName, GroupName, NodeId, Place
@@ -41,6 +41,7 @@ __all__ = [
     "Dns",
     "DnsHealth",
     "DnsTree",
+    "Eip",
     "Events",
     "Frontend",
     "Haproxy",
@@ -200,6 +201,8 @@ class Settings(Model):
     """Thresholds of the node's own signals."""
     lifecycle: Lifecycle | None = None
     """Joining and leaving with lifecycle hooks."""
+    eip: Eip | None = None
+    """An Elastic IP for each node, from a pool."""
     events: Events | None = None
     """Faster wake-ups."""
     safety: Safety = Safety()

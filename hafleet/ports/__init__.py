@@ -3,12 +3,13 @@
 Every read either returns a complete answer or raises a ``SourceUnavailable``/``ProxyUnavailable``/``StoreError`` of ``errors``.
 """
 
-from hafleet.ports.aws import Dns, Hooks, Instances, Membership, Orders
+from hafleet.ports.aws import Addresses, Dns, Hooks, Instances, Membership, Orders
 from hafleet.ports.disk import DnsStore, History, LifeStore, Store
 from hafleet.ports.haproxy import Proxy, Renderer
 from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, PeerWatch, Wakeups, Watch
 
 __all__ = [
+    "Addresses",
     "Clock",
     "Dns",
     "DnsStore",

@@ -1,9 +1,10 @@
 """AWS: the groups and their instances, Route 53, lifecycle hooks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from hafleet.core.dns.model import Batch, Check, CheckConfig, Record
+from hafleet.core.eip import Address
 from hafleet.core.model import Groups, Hook
 from hafleet.core.orders import Order
 
@@ -129,4 +130,23 @@ class Orders(Protocol):
 
     def withdraw(self, group: str, keys: Collection[str]) -> None:
         """Take back the orders of these keys; one that is not there is fine."""
+        ...
+
+
+class Addresses(Protocol):
+    """A pool of Elastic IP addresses.
+
+    Every call may raise SourceUnavailable or one of its kinds.
+    """
+
+    def pool(self, tags: Mapping[str, str]) -> tuple[Address, ...]:
+        """Every address that carries all of these tags."""
+        ...
+
+    def associate(self, address: Address, instance: str) -> str:
+        """Give a free address to an instance; the id of the association. Raises AddressTaken when it is not free any more."""
+        ...
+
+    def release(self, address: Address) -> None:
+        """End the association of this address; one that ended already is fine."""
         ...

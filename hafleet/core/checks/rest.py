@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from hafleet.core.checks.finding import Finding, Path
 from hafleet.core.settings import Settings
+from hafleet.core.sources import INSTANCE_ID
 
 LATER = ("signals",)  # read and checked, not acted on yet
 
@@ -41,6 +42,18 @@ def lifecycle(settings: Settings) -> Iterator[Finding]:
         yield Finding(("lifecycle",), what, "add node.static.asg", also=(("node", "static"),), fatal=False)
 
 
+def eip(settings: Settings) -> Iterator[Finding]:
+    """An Elastic IP is given to an EC2 instance, and clients find it by DNS."""
+    static = settings.node.static
+    if settings.eip and static and not INSTANCE_ID.fullmatch(static.id):
+        what = "an Elastic IP needs an EC2 instance, and node.static.id is none"
+        fix = "write the instance's id there, or remove eip"
+        yield Finding(("eip",), what, fix, also=(("node", "static", "id"),))
+    if settings.eip and settings.dns and settings.dns.address != "public":
+        what = "the Elastic IP is not what DNS answers: dns.address is private"
+        yield Finding(("eip",), what, "remove dns.address, or remove eip", also=(("dns", "address"),), fatal=False)
+
+
 def later(settings: Settings) -> Iterator[Finding]:
     """Sections that have no effect yet say so."""
     for section in LATER:
@@ -49,4 +62,4 @@ def later(settings: Settings) -> Iterator[Finding]:
             yield Finding((section,), what, "keep it for a later version, or remove it", fatal=False)
 
 
-RULES = (node, passes, lifecycle, later)
+RULES = (node, passes, lifecycle, eip, later)
