@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 READY := .venv/.ready
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 SOAK_MINUTES ?= 20
 # What follows a command, e.g. make demo ARGS=--json
 ARGS ?=
@@ -28,10 +28,11 @@ test: lint types contracts haproxies ## everything: lint, types, layers, all tes
 	@$(BIN)/pytest tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: deep
-deep: haproxies ## what takes longer: the demo on each HAProxy, more random pairs and kills
+deep: haproxies ## what takes longer: the demo and the traffic tests on each HAProxy, more random pairs and interleavings
 	@echo '== deep tests'
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m deep $(ARGS)
-	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py -n $(WORKERS) $(ARGS)
+	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py \
+		tests/behaviour/test_dns_interleavings.py tests/behaviour/test_dns_shards.py -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: unit
 unit: setup ## the fast tests only

@@ -37,10 +37,10 @@ from tests.resources import Loopback
 EDGE = "edge"  # the nodes' own group
 ZONE = "eu-west-1a"
 HTTP, HEALTH, STATS, PEERS = 8080, 8403, 8404, 10000
-DEEP = os.environ.get("HAFLEET_DEEP") == "1"  # longer runs and a heavier load
+LONG = os.environ.get("HAFLEET_LONG") == "1"  # longer runs and a heavier load, by hand
 # Milliseconds an application server takes to answer: a client without pauses then always has a request on its way, and 20 of
 # them leave some of two cores to the passes.
-SLOW = 15 if DEEP else 30
+SLOW = 15 if LONG else 30
 
 
 class Account:

@@ -19,9 +19,11 @@ from hafleet.lab import proxy as eye
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.traffic import Traffic
 from tests.behaviour.crash_driver import GROUPS, POINTS, Scene
-from tests.behaviour.stage import DEEP, Node, Stage, plan_of
+from tests.behaviour.stage import LONG, Node, Stage, plan_of
 
-KILLS = 170 if DEEP else 34  # on each of three versions
+pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+
+KILLS = 170 if LONG else 34  # on each of three versions
 
 
 @dataclass
@@ -149,7 +151,7 @@ def differences(rig: Rig) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(900 if DEEP else 300)
+@pytest.mark.timeout(900 if LONG else 300)
 def test_after_every_kill_the_file_is_good_and_the_next_pass_converges(haproxy: Haproxy, stage: Stage) -> None:
     chance = random.Random(haproxy.version[1])
     with begin(stage, haproxy) as rig, Traffic(stage.processes, [rig.node.http], rate=100, clients=6) as traffic:

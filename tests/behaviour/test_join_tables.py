@@ -4,12 +4,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from hafleet.lab import proxy as eye
 from hafleet.lab.fleet import Lab
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.node import HTTP_PORT, PEER_PORT, Node
 from hafleet.lab.plan import EDGE, Plan
 from hafleet.lab.servers import PORT
+
+pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
 
 ENTRIES = 100_000
 LAUNCH = "autoscaling:EC2_INSTANCE_LAUNCHING"

@@ -4,11 +4,15 @@ import http.client
 import time
 from collections.abc import Iterable
 
+import pytest
+
 from hafleet.adapters.templates import shipped_templates
 from hafleet.lab import proxy as eye
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
 from tests.behaviour.stage import HTTP, Node, Stage, plan_of
+
+pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
 
 USERS = 100
 RELOADS = 20

@@ -10,9 +10,11 @@ from hafleet.core.cfgtext import parse
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
 from hafleet.lab.traffic import Traffic
-from tests.behaviour.stage import DEEP, Node, Stage, Turn, plan_of
+from tests.behaviour.stage import LONG, Node, Stage, Turn, plan_of
 
-CHANGES = 500 if DEEP else 100
+pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+
+CHANGES = 500 if LONG else 100
 BLUE, GREEN = "blue", "green"
 
 
@@ -89,7 +91,7 @@ def effective(turn: Turn) -> bool:
     return turn.outcome.commands > 0 and turn.outcome.wrote
 
 
-@pytest.mark.timeout(900 if DEEP else 300)
+@pytest.mark.timeout(900 if LONG else 300)
 def test_a_hundred_membership_changes_cost_no_reload_and_no_request(haproxy: Haproxy, stage: Stage) -> None:
     node = begin(stage, haproxy)
     operator = Operator(stage, node, seed=haproxy.version[1])

@@ -12,9 +12,11 @@ from hafleet.errors import ProxyUnavailable
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
 from hafleet.lab.traffic import Traffic
-from tests.behaviour.stage import DEEP, EDGE, Node, Stage, plan_of
+from tests.behaviour.stage import EDGE, LONG, Node, Stage, plan_of
 
-CHANGES = 200 if DEEP else 50
+pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+
+CHANGES = 200 if LONG else 50
 
 
 @dataclass
@@ -59,7 +61,7 @@ def begin(stage: Stage, haproxy: Haproxy) -> Node:
     return node
 
 
-@pytest.mark.timeout(900 if DEEP else 300)
+@pytest.mark.timeout(900 if LONG else 300)
 def test_fifty_structural_changes_are_fifty_reloads_and_lose_no_request(haproxy: Haproxy, stage: Stage) -> None:
     node = begin(stage, haproxy)
     engineer = Engineer(stage, node, seed=haproxy.version[1])

@@ -14,7 +14,7 @@ from tests.faults.stage import HTTP, NODE, Stage, all_held, held, wait
 
 pytestmark = pytest.mark.xdist_group("faults-storms")
 
-CHANGES = 1000 if os.environ.get("HAFLEET_DEEP") == "1" else 60
+CHANGES = 1000 if os.environ.get("HAFLEET_LONG") == "1" else 60
 EXTRA = '{{% extends "shipped/haproxy.cfg.j2" %}}\n{{% block extra %}}\nbackend {}\n    mode http\n{{% endblock %}}\n'
 
 

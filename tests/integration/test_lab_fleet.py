@@ -298,7 +298,7 @@ class TestCommands:
         wait_until(lambda: not folder.exists() and not own_processes(folder), 10, "everything to be gone")
 
 
-@pytest.mark.deep(besides="2.6")  # two and a half minutes each
+@pytest.mark.deep  # two and a half minutes each
 @pytest.mark.timeout(400)
 def test_the_demo_loses_nothing_and_speaks_json(haproxy: Haproxy) -> None:
     done = subprocess.run(
