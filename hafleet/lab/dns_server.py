@@ -134,8 +134,10 @@ class DnsServer:
         self._udp.append(transport)
 
     async def _leave(self) -> None:
-        for listener in (*self._udp, *self._tcp):
-            listener.close()
+        for transport in self._udp:
+            transport.close()
+        for server in self._tcp:
+            server.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
