@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hafleet import checking, compose
+from hafleet.adapters.eip import Ec2Addresses
 from hafleet.core import membership, proxyplan
 from hafleet.core.dns.checks import fleet_prefix, wanted_checks
 from hafleet.core.dns.layout import record_types
@@ -50,7 +51,7 @@ def examine(path: Path) -> tuple[Finding, ...]:
         return tuple(found)
     parts = compose.build(path)
     found.append(Finding("ok", "settings", str(path)))
-    for look in (_binary, _folders, _sockets, _aws, _dns, _limits):
+    for look in (_binary, _folders, _sockets, _aws, _dns, _eip, _limits):
         found += look(parts)
     return tuple(found)
 
@@ -181,6 +182,22 @@ def _dns(parts: compose.Parts) -> Iterator[Finding]:
     yield _tried("dns reaping", lambda: f"EC2 says {', '.join(ports.instances.states(frozenset({node.id})).values())}")
     for type_ in record_types(dns):
         yield from _published(settings, dns, node, type_)
+
+
+def _eip(parts: compose.Parts) -> Iterator[Finding]:
+    eip = parts.settings.eip
+    if eip is None:
+        return
+
+    def pool() -> str:
+        found = Ec2Addresses(parts.account).pool(eip.pool_tag)
+        if not found:
+            raise HafleetError("no Elastic IP carries the tag of eip.pool_tag", fix="allocate some, and tag them")
+        return f"{len(found)} in the pool, {sum(not address.association for address in found)} free"
+
+    yield _tried("elastic ips", pool)
+    what = "what writes is not tried: AssociateAddress, DisassociateAddress"
+    yield Finding("hint", "elastic ip permissions", what, "docs/dns.md has the policy")
 
 
 def _may_read(_answer: object) -> str:

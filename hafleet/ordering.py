@@ -17,7 +17,7 @@ from hafleet.compose import Parts
 from hafleet.core import obeying, orders
 from hafleet.core.model import Group, Groups, Held, Node
 from hafleet.core.orders import Order, Told
-from hafleet.core.sources import gather, question
+from hafleet.core.sources import INSTANCE_ID, gather, question
 from hafleet.core.values import Refusal
 from hafleet.errors import HafleetError, SourceUnavailable
 
@@ -58,7 +58,7 @@ def give(parts: Parts, order: Order) -> Given:
     if held:
         return Given(held=held)
     port = GroupOrders(parts.account)
-    port.withdraw(fleet.own.name, _over(fleet) - {order.key})
+    port.withdraw(fleet.own.name, _over(fleet, order.at) - {order.key})
     port.give(fleet.own.name, order)
     return Given((f"ordered: {order.sentence}", _wake(parts)))
 
@@ -67,7 +67,7 @@ def take_back(parts: Parts, order: Order) -> Given:
     """Take back the order of this key, whoever gave it. Raises as ``give``."""
     fleet = _look(parts, order.at)
     stood = fleet.tags.get(order.key)
-    GroupOrders(parts.account).withdraw(fleet.own.name, _over(fleet) | ({order.key} & fleet.tags.keys()))
+    GroupOrders(parts.account).withdraw(fleet.own.name, _over(fleet, order.at) | ({order.key} & fleet.tags.keys()))
     if stood is None:
         return Given((f"nothing was ordered for {order.subject}",))
     try:
@@ -126,10 +126,17 @@ def _known(parts: Parts, fleet: _Fleet, order: Order) -> None:
         raise HafleetError(f"nobody of {order.backend or 'this fleet'} is in zone {order.zone}", fix=fix)
 
 
-def _over(fleet: _Fleet) -> set[str]:
-    """Keys of orders that are over: a group holds 50 tags."""
-    stand = {order.key for order in fleet.told.orders} | fleet.told.odd.keys()
+def _over(fleet: _Fleet, at: float) -> set[str]:
+    """Keys of orders that are over, by time or because nobody has listed their instance for days: a group holds 50 tags."""
+    stand = {order.key for order in fleet.told.orders if not _void(fleet, order, at)} | fleet.told.odd.keys()
     return {key for key in fleet.tags if key.startswith((orders.SERVER, orders.ZONE))} - stand
+
+
+def _void(fleet: _Fleet, order: Order, at: float) -> bool:
+    """True for an old order about an instance that no group lists. A young one may only be missing from an answer."""
+    instance = INSTANCE_ID.match(order.server)
+    ids = {i.id for group in fleet.groups.by_name.values() for i in group.instances}
+    return instance is not None and instance[0] not in ids and at - order.at > orders.LONGEST
 
 
 def _overlaps(other: Order, order: Order) -> bool:

@@ -60,11 +60,13 @@ class Publisher:
         self._deed_at = 0.0  # of the last deed of the hooks' side that was told
         self._life_told: frozenset[str] = frozenset()
         self._notices: frozenset[str] = frozenset()
+        self._orders: frozenset[str] = frozenset()
 
     def __call__(self, report: Report) -> None:
         """Log, count, write the status file."""
         self._metrics.record(report)
         self._tell(report)
+        self._tell_orders(report)
         if report.dns is not None and report.dns.at != self._dns_at:
             self._tell_dns(report.dns)
         self._tell_life(report)
@@ -110,6 +112,17 @@ class Publisher:
         if self._dns_told and not told.problems and not holds:
             self._log.info("dns: nothing is held, no problem is left")
         self._dns_told = frozenset((*told.problems, *holds))
+
+    def _tell_orders(self, report: Report) -> None:
+        """What operators ordered for the fleet, when it comes and when it ends. A pass that broke off tells nothing of it."""
+        if report.phase is None:
+            return
+        orders = frozenset(report.orders)
+        for order in sorted(orders - self._orders):
+            self._log.warning("order", order=order)
+        for order in sorted(self._orders - orders):
+            self._log.info("order is over", order=order)
+        self._orders = orders
 
     def _tell_life(self, report: Report) -> None:
         """What EC2 announces, when it does; what the hooks' side did, and its problems when they come."""

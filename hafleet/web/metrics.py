@@ -56,6 +56,7 @@ class Metrics:
         self._leads = Gauge("hafleet_dns_leader", "1 while this node writes what the fleet shares.", registry=r)
         self._waits = Gauge("hafleet_hook_waits", "1 while this instance waits in a lifecycle hook.", registry=r)
         self._life_problems = Gauge("hafleet_hook_problems", "Faults of the last run of the hooks' side.", registry=r)
+        self._orders = Gauge("hafleet_orders", "Orders of operators for the fleet that stand.", registry=r)
         self._noticed = Gauge("hafleet_notices", "What EC2 announces for this instance, counted.", registry=r)
         self._calls = Counter("hafleet_aws_calls", "AWS API calls.", ["operation", "outcome"], registry=r)
         self._call_seconds = Counter(
@@ -91,6 +92,7 @@ class Metrics:
             self._waits.set(report.life.state.endswith(":Wait"))
             self._life_problems.set(len(report.life.problems))
         self._noticed.set(len(report.notices))
+        self._orders.set(len(report.orders))
         self._held.clear()
         for held in (*report.held, *(report.dns.held if report.dns else ())):
             self._held.labels(held.rule).inc()

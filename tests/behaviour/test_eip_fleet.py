@@ -49,7 +49,9 @@ def test_each_address_has_one_node_and_who_has_none_says_so(lab: Lab) -> None:
     (without,) = [node for node in lab.nodes if node.id not in holders(lab)]
     wait_until(lambda: "none of the pool's 2 Elastic IPs is free" in told(without), 20, "it says so", every=0.2)
     for node in lab.nodes:
-        if node is not without:
+        if node is without:
+            assert "2 in the pool, 0 free" in node.command("doctor").stdout
+        else:
             wait_until(lambda node=node: '"registered": true' in told(node), 20, "it is registered", every=0.2)  # type: ignore[misc]
 
 

@@ -1,13 +1,16 @@
 """Orders for the whole fleet on real nodes: a server drained, in maintenance, a zone shifted, under load; and a new node obeys."""
 
 import json
+import time
 from collections.abc import Iterator
+from urllib.request import urlopen
 
 import pytest
 
+from hafleet.core import orders
 from hafleet.lab.cloud import Machine
 from hafleet.lab.fleet import Lab
-from hafleet.lab.node import Node
+from hafleet.lab.node import STATUS_PORT, Node
 from hafleet.lab.plan import EDGE
 from hafleet.lab.processes import wait_until
 from hafleet.lab.traffic import Traffic
@@ -38,6 +41,12 @@ def report(node: Node) -> dict[str, object]:
         return {}
     assert isinstance(found, dict)
     return found
+
+
+def metric(node: Node, name: str) -> float:
+    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
 
 
 def phase(node: Node) -> object:
@@ -76,6 +85,8 @@ def test_a_server_drains_on_every_node_and_comes_back_under_load(lab: Lab) -> No
         during = traffic.count().since(before)
         why = order(lab, "explain", one.id)
         assert "ordered drain" in why and "a new disk" in why
+        assert "a new disk" in (lab.nodes[1].folder / "agent.log").read_text()
+        assert metric(lab.nodes[1], "hafleet_orders") == 1
         assert "a new disk" in order(lab, "status") and "a new disk" in order(lab, "orders")
         assert "taken back" in order(lab, "server", "ready", f"shop/{one.id}")
         everywhere(lab, one, READY)
@@ -146,9 +157,12 @@ def test_an_order_ends_by_time_and_one_that_nobody_can_read_changes_nothing(lab:
     everywhere(lab, two, DRAINED)
     tag = {"ResourceId": EDGE, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
     over = "drain at=2026-01-01T00:00:00Z until=2026-01-01T01:00:00Z by=kim"
-    for machine, value in ((one, "what?"), (two, over)):
+    old, young = "i-00000000000000001", "i-00000000000000002"  # nobody lists these
+    young_order = orders.Order("drain", time.time(), server=young, backend="shop").value
+    values = {one.id: "what?", two.id: over, old: "drain at=2026-01-01T00:00:00Z by=kim", young: young_order}
+    for name, value in values.items():
         lab.cloud.autoscaling.create_or_update_tags(
-            Tags=[{**tag, "Key": f"hafleet:server:shop/{machine.id}", "Value": value}]  # type: ignore[typeddict-item]
+            Tags=[{**tag, "Key": f"hafleet:server:shop/{name}", "Value": value}]  # type: ignore[typeddict-item]
         )
     everywhere(lab, two, READY)
     everywhere(lab, one, DRAINED)
@@ -156,6 +170,6 @@ def test_an_order_ends_by_time_and_one_that_nobody_can_read_changes_nothing(lab:
     assert "nobody could read" in order(lab, "server", "ready", f"shop/{one.id}")
     everywhere(lab, one, READY)
     group = lab.cloud.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[EDGE])["AutoScalingGroups"][0]
-    assert [
-        tag["Key"] for tag in group["Tags"] if tag["Key"].startswith("hafleet:server")
-    ] == []  # what was over went too
+    left = [tag["Key"] for tag in group["Tags"] if tag["Key"].startswith("hafleet:server")]
+    assert left == [f"hafleet:server:shop/{young}"]  # what was over went too
+    assert "taken back" in order(lab, "server", "ready", f"shop/{young}")

@@ -175,3 +175,14 @@ def test_logs_for_the_journal_and_for_people() -> None:
     assert human[1].endswith(
         'error   fault  a "b": c'
     )  # the words of a fault stand as they are; no terminal, no colour
+
+
+def test_orders_are_logged_when_they_come_and_when_they_end(tmp_path: Path) -> None:
+    told = replace(REPORT, phase="serving", orders=("kim ordered drain of zone a",))
+    broken = replace(told, phase=None, orders=())
+    lines, metrics = published(tmp_path, [told, broken, told, replace(told, orders=())])
+    assert [(line["event"], line["order"]) for line in lines] == [
+        ("order", "kim ordered drain of zone a"),
+        ("order is over", "kim ordered drain of zone a"),
+    ]
+    assert metrics.registry.get_sample_value("hafleet_orders") == 0
