@@ -115,15 +115,15 @@ def test_a_node_joins_and_leaves_through_hooks_with_its_record() -> None:
 
 
 def test_a_node_that_is_not_ready_in_time_is_abandoned_with_a_reason_and_replaced() -> None:
-    with fleet(plan(join_timeout="4s", abandon_tag=True), apps=1) as lab:
+    with fleet(plan(join_timeout="15s", abandon_tag=True), apps=1) as lab:
         lab.wait_until(lambda: len(lab.members("app")) == 1, 20, "the application")
         lab.crash(lab.members("app")[0].id)
         lab.wait_until(lambda: len(lab.nodes) == 1, 20, "a node")
         first = lab.nodes[0]
-        lab.wait_until(lambda: "with ABANDON: not ready within 4 s" in first.agent_log(), 60, "the end of its launch")
+        lab.wait_until(lambda: "with ABANDON: not ready within 15 s" in first.agent_log(), 60, "the end of its launch")
         tags = lab.cloud.ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [first.id]}])["Tags"]
         reason = next(tag["Value"] for tag in tags if tag["Key"] == "hafleet:abandoned")
-        assert reason == "not ready within 4 s: it still waits for HAProxy to serve"
+        assert reason == "not ready within 15 s: it still waits for HAProxy to serve"
         lab.revive(lab.members("app")[0].id)
         (second,) = in_service(lab, timeout=90)
         assert second.id != first.id
@@ -331,6 +331,21 @@ def test_standby_takes_the_node_out_and_in_service_brings_it_back() -> None:
         lab.cloud.autoscaling.exit_standby(AutoScalingGroupName=EDGE, InstanceIds=[node.id])
         lab.wait_until(lambda: node.health() == GREEN, 20, "green again")
         lab.wait_until(lambda: phase_of(node) == ["serving"], 20, "it serves")
+
+
+def test_a_node_goes_through_the_warm_pool_without_traffic_and_then_serves() -> None:
+    with fleet(plan(), nodes=1) as lab:
+        (first,) = in_service(lab)
+        lab.cloud.autoscaling.put_warm_pool(AutoScalingGroupName=EDGE, MaxGroupPreparedCapacity=2, PoolState="Running")
+        lab.wait_until(lambda: len(lab.nodes) == 2, 30, "a warm node")
+        warm = next(node for node in lab.nodes if node is not first)
+        lab.wait_until(lambda: state(lab, warm.id) == "Warmed:Running", 60, "the hook into the pool to be completed")
+        lab.wait_until(lambda: phase_of(warm)[0] == "leaving", 20, "it to stay away")
+        assert "completed hook born (Warmed:Pending:Wait) with CONTINUE" in warm.agent_log()
+        lab.scale(EDGE, 2)
+        lab.wait_until(lambda: warm.id in {machine.id for machine in lab.members(EDGE)}, 60, "it to come into service")
+        assert serves(warm)
+        assert "completed hook born (Pending:Wait) with CONTINUE: it serves" in warm.agent_log()
 
 
 @pytest.mark.parametrize("fault", ["refuse", "unauthorized", "hang", "v1"])

@@ -9,6 +9,7 @@ import pytest
 
 from hafleet.core import phase
 from hafleet.core.cfgtext import finish, parse
+from hafleet.core.checks import rest
 from hafleet.core.dns.model import Record
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.gate import hold_first_start
@@ -35,6 +36,7 @@ from hafleet.core.model import (
 from hafleet.core.report import announced
 from hafleet.core.serverstate import learned
 from hafleet.core.situation import life, settle, situation
+from tests.fakes.worlds import make_settings
 
 NODE = Node("i-00000000000000aaa", IPv4Address("10.9.0.1"), "a", "eu-west-1", "edge")
 AT = 1000.0
@@ -273,3 +275,14 @@ def test_what_ec2_announces_in_words() -> None:
     )
     assert announced(Notices("Terminated")) == ()
     assert announced(Unknown("IMDS")) == ()
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asg", "section", "warned"), [("", {}, True), ("edge", {}, False), ("", None, False)])
+def test_a_lifecycle_of_a_node_in_no_group_is_warned_of(asg: str, section: Any, warned: bool) -> None:
+    group = {"asg": asg} if asg else {}
+    node = {"static": {"id": "n1", "private_ip": "10.0.0.1", **group}}
+    found = list(rest.lifecycle(make_settings(node=node, lifecycle=section)))
+    assert [(finding.path, finding.fatal) for finding in found] == ([(("lifecycle",), False)] if warned else [])
