@@ -13,6 +13,7 @@ from hafleet.lab.processes import wait_until
 pytestmark = pytest.mark.xdist_group("eip")  # one lab for all of them
 
 POOL = {"hafleet:pool": "edge"}
+PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +45,15 @@ def told(node: Node) -> str:
 
 
 def test_each_address_has_one_node_and_who_has_none_says_so(lab: Lab) -> None:
-    wait_until(lambda: len(holders(lab)) == 2, 30, "both addresses are taken", every=0.2)
+    wait_until(lambda: len(holders(lab)) == 2, PATIENCE, "both addresses are taken", every=0.2)
     assert len(set(holders(lab))) == 2
     (without,) = [node for node in lab.nodes if node.id not in holders(lab)]
-    wait_until(lambda: "none of the pool's 2 Elastic IPs is free" in told(without), 20, "it says so", every=0.2)
+    wait_until(lambda: "none of the pool's 2 Elastic IPs is free" in told(without), PATIENCE, "it says so", every=0.2)
     for node in lab.nodes:
         if node is without:
             assert "2 in the pool, 0 free" in node.command("doctor").stdout
         else:
-            wait_until(lambda node=node: '"registered": true' in told(node), 20, "it is registered", every=0.2)  # type: ignore[misc]
+            wait_until(lambda node=node: '"registered": true' in told(node), PATIENCE, "it is registered", every=0.2)  # type: ignore[misc]
 
 
 def test_a_node_that_leaves_gives_its_address_to_one_that_waits_and_a_killed_agent_keeps_it(lab: Lab) -> None:
@@ -61,7 +62,7 @@ def test_a_node_that_leaves_gives_its_address_to_one_that_waits_and_a_killed_age
     assert first.agent and second.agent
     second.agent.kill()  # the supervisor starts it again
     assert first.command("drain").returncode == 0
-    wait_until(lambda: holders(lab) == sorted([second.id, waiting.id]), 60, "the address went on", every=0.2)
+    wait_until(lambda: holders(lab) == sorted([second.id, waiting.id]), PATIENCE, "the address went on", every=0.2)
     assert first.command("ready").returncode == 0
-    wait_until(lambda: "Elastic IPs is free" in told(first), 30, "the first waits for another", every=0.2)
+    wait_until(lambda: "Elastic IPs is free" in told(first), PATIENCE, "the first waits for another", every=0.2)
     assert holders(lab) == sorted([second.id, waiting.id])

@@ -18,6 +18,7 @@ from hafleet.lab.traffic import Traffic
 pytestmark = pytest.mark.xdist_group("orders")  # one lab for all of them
 
 DONE, FAILED, USAGE, HELD = 0, 1, 2, 3
+PATIENCE = 60.0  # seconds
 BLUE = "shop-blue"
 READY, DRAINED, GONE = "ready", "drained", "in maintenance or not there"
 
@@ -29,7 +30,7 @@ def lab() -> Iterator[Lab]:
             lab.group(name, desired)
         lab.start_nodes(2)
         lab.wait_converged()
-        wait_until(lambda: all(phase(node) == "serving" for node in lab.nodes), 30, "both nodes serve", every=0.2)
+        wait_until(lambda: all(phase(node) == "serving" for node in lab.nodes), PATIENCE, "both nodes serve", every=0.2)
         yield lab
 
 
@@ -64,7 +65,7 @@ def state(node: Node, backend: str, name: str) -> str:
 def everywhere(lab: Lab, machine: Machine, expected: str) -> None:
     """Wait until this server of the shop is in that state on every node."""
     what = f"{machine.id} is {expected} on every node"
-    wait_until(lambda: all(state(n, "shop", machine.id) == expected for n in lab.nodes), 20, what, every=0.1)
+    wait_until(lambda: all(state(n, "shop", machine.id) == expected for n in lab.nodes), PATIENCE, what, every=0.1)
 
 
 def order(lab: Lab, *words: str, expect: int = DONE) -> str:
@@ -112,7 +113,9 @@ def test_the_last_server_needs_force_and_typing_errors_are_found(lab: Lab) -> No
     order(lab, "server", "drain", f"cart/{names[0]}")
     assert "no other server" in order(lab, "server", "drain", f"cart/{names[1]}", expect=HELD)
     order(lab, "server", "drain", f"cart/{names[1]}", "--force")
-    wait_until(lambda: all(state(n, "cart", names[1]) == DRAINED for n in lab.nodes), 20, "both are drained", every=0.1)
+    wait_until(
+        lambda: all(state(n, "cart", names[1]) == DRAINED for n in lab.nodes), PATIENCE, "both are drained", every=0.1
+    )
     for name in names:
         order(lab, "server", "ready", f"cart/{name}")
     assert "nothing was ordered" in order(lab, "server", "ready", f"cart/{names[0]}")
@@ -132,12 +135,12 @@ def test_a_zone_drains_its_nodes_leave_and_a_new_node_obeys(lab: Lab) -> None:
         order(lab, "zone", "drain", away, "--for", "10m", "--reason", "slow")
         for machine in servers:
             everywhere(lab, machine, DRAINED if machine.zone == away else READY)
-        wait_until(lambda: here[0].health() == 503, 20, "its node is red", every=0.1)
+        wait_until(lambda: here[0].health() == 503, PATIENCE, "its node is red", every=0.1)
         assert phase(here[0]) == "leaving" and "slow" in str(report(here[0])["leaving"])
         other = next(node for node in lab.nodes if node.zone != away)
         assert other.health() == 200
         lab.scale(EDGE, 3)
-        lab.wait_until(lambda: len(lab.nodes) == 3, 30, "a third node")
+        lab.wait_until(lambda: len(lab.nodes) == 3, PATIENCE, "a third node")
         for machine in servers:
             everywhere(lab, machine, DRAINED if machine.zone == away else READY)
         second = next(node.zone for node in lab.nodes if node.zone != away)
@@ -145,7 +148,7 @@ def test_a_zone_drains_its_nodes_leave_and_a_new_node_obeys(lab: Lab) -> None:
         order(lab, "zone", "ready", away)
         for machine in servers:
             everywhere(lab, machine, READY)
-        wait_until(lambda: here[0].health() == 200, 20, "its node is back", every=0.1)
+        wait_until(lambda: here[0].health() == 200, PATIENCE, "its node is back", every=0.1)
         total = traffic.stop()
     assert total.failed == 0 and total.sent > 100, total
 
@@ -166,7 +169,7 @@ def test_an_order_ends_by_time_and_one_that_nobody_can_read_changes_nothing(lab:
         )
     everywhere(lab, two, READY)
     everywhere(lab, one, DRAINED)
-    wait_until(lambda: "is no order" in str(report(lab.nodes[0])["held"]), 20, "it is told", every=0.1)
+    wait_until(lambda: "is no order" in str(report(lab.nodes[0])["held"]), PATIENCE, "it is told", every=0.1)
     assert "nobody could read" in order(lab, "server", "ready", f"shop/{one.id}")
     everywhere(lab, one, READY)
     group = lab.cloud.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[EDGE])["AutoScalingGroups"][0]
