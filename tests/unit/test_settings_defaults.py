@@ -19,6 +19,7 @@ REQUIRED = {
     "signals": {},
     "lifecycle": {},
     "events": {},
+    "eip": {"pool_tag": {"pool": "edge"}},
 }
 
 
@@ -157,6 +158,7 @@ def test_every_default() -> None:
             "drain": {"quiet": 10.0, "max": 900.0},
         },
         "events": {"queue": "none"},
+        "eip": {"pool_tag": {"pool": "edge"}},
         "safety": {
             "max_removal": 0.15,
             "confirm_reads": 2,
