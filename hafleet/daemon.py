@@ -9,11 +9,13 @@ import structlog
 from hafleet import compose, config
 from hafleet.adapters.clock import SystemClock
 from hafleet.adapters.lock import NodeLocks
+from hafleet.adapters.memory import give_back
 from hafleet.adapters.systemd import Notifier
 from hafleet.adapters.wakeup import Wakeups
 from hafleet.agent import Agent
 from hafleet.announcer import Sides
 from hafleet.core.events import Heard
+from hafleet.core.report import Report
 from hafleet.publish import Publisher, status_path
 from hafleet.web.metrics import Metrics
 
@@ -36,7 +38,12 @@ def run(path: Path) -> None:
     wakeups = Wakeups(clock)
     sides = Sides.of(clock)
     workshop = compose.AgentWorkshop(path, wakeups, sides, metrics.called, partial(_told, log))
-    publish = Publisher(metrics, status_path(settings.state_dir), log)
+    publisher = Publisher(metrics, status_path(settings.state_dir), log)
+
+    def publish(report: Report) -> None:
+        publisher(report)
+        give_back()  # what the pass took to read AWS: until the next one nobody needs it
+
     agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
     locks = NodeLocks(Path(settings.state_dir))
     with locks.agent():
