@@ -91,9 +91,8 @@ class Agent:
         Raises:
             SettingsError: the settings are unusable at the start; later ones are reported and the old ones stay.
         """
+        self.hear_signals()
         assembly = self._workshop.assemble()
-        for number, reason in ((signal.SIGTERM, ""), (signal.SIGINT, ""), (signal.SIGHUP, "SIGHUP")):
-            signal.signal(number, self._hear(reason))
         watch = self._watch(assembly.watch_paths)
         wake: tuple[str, ...] = ("start",)
         done = 0
@@ -114,6 +113,11 @@ class Agent:
             if watch is not None:
                 watch.stop()
             self._notifier.tell("STOPPING=1")
+
+    def hear_signals(self) -> None:
+        """From now on signals are obeyed, before the first pass too: unheard, they would end the process where it stands."""
+        for number, reason in ((signal.SIGTERM, ""), (signal.SIGINT, ""), (signal.SIGHUP, "SIGHUP")):
+            signal.signal(number, self._hear(reason))
 
     def _hear(self, reason: str) -> Callable[[int, FrameType | None], None]:
         def handler(_signal: int, _frame: FrameType | None) -> None:

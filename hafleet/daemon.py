@@ -46,6 +46,7 @@ def run(path: Path) -> None:
 
     agent = Agent(workshop, clock, wakeups, Notifier(os.environ), publish)
     locks = NodeLocks(Path(settings.state_dir))
+    agent.hear_signals()
     with locks.agent():
         metrics.listen(settings.status.listen)
         log.info("agent starts", settings=str(path), fleet=settings.fleet, pid=os.getpid())

@@ -308,10 +308,13 @@ def test_status_and_the_lock_of_a_living_agent(run: Run, node: Node) -> None:
 
 
 def test_sighup_runs_a_pass_and_sigterm_leaves_traffic_alone(run: Run, node: Node) -> None:
-    assert node.agent and node.agent.pid
+    assert node.agent
+    agent = node.agent
+    wait_until(lambda: agent.pid is not None and as_json(run("status", "--json"), DONE)["node"] == node.id, 20, "it")
     pid = node.haproxy.pid
     before = json.loads(run("status", "--json").stdout)["at"]
-    os.kill(node.agent.pid, 1)
+    assert agent.pid is not None
+    os.kill(agent.pid, 1)
     wait_until(lambda: json.loads(run("status", "--json").stdout)["at"] > before, 20, "a pass")
     config = node.config.read_bytes()
     node.agent.stop()

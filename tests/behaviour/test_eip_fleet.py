@@ -10,7 +10,7 @@ from hafleet.lab.node import Node
 from hafleet.lab.plan import Plan
 from hafleet.lab.processes import wait_until
 
-pytestmark = pytest.mark.xdist_group("eip")  # one lab for all of them
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("eip")]  # one lab for all of them
 
 POOL = {"hafleet:pool": "edge"}
 PATIENCE = 60.0  # seconds

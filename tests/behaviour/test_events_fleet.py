@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import pytest
 
 from hafleet.core.queues import dead_letters, queue_name, rules, topic_name
 from hafleet.lab.cloud import REGION
@@ -18,6 +19,8 @@ from hafleet.lab.servers import PORT
 SITE = {"name": "site", "port": PORT, "sources": [{"asg": "app"}], "drain": "0s"}
 SELDOM = "30s"  # between two passes
 END = "autoscaling:EC2_INSTANCE_TERMINATING"
+
+pytestmark = pytest.mark.deep
 
 
 def clients(lab: Lab) -> tuple[Any, Any, Any]:
@@ -86,6 +89,7 @@ def test_a_fleet_follows_events_and_leaves_no_queue() -> None:
         lab.scale(EDGE, 1)
         wait_until(lambda: len(queues(lab)) == 2, 60, "the leaving node to take its queue away")
         wait_until(lambda: len(lab.members(EDGE, in_service=False)) == 1, 60, "the node to be gone")
+        wait_until(lambda: len(lab.nodes) == 1, 20, "its machine to be gone")
         assert subscribed(lab) == {queue_name(FLEET, node.id) for node in lab.nodes} & own
 
 

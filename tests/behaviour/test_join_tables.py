@@ -13,7 +13,7 @@ from hafleet.lab.node import HTTP_PORT, PEER_PORT, Node
 from hafleet.lab.plan import EDGE, Plan
 from hafleet.lab.servers import PORT
 
-pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+pytestmark = pytest.mark.deep
 
 ENTRIES = 100_000
 LAUNCH = "autoscaling:EC2_INSTANCE_LAUNCHING"

@@ -29,6 +29,8 @@ SITE = {
 }
 GREEN, RED = 200, 503
 
+pytestmark = pytest.mark.deep
+
 
 def plan(*, dns: bool = False, **lifecycle: Any) -> Plan:
     """One backend, and a lifecycle section whose times are those of a test."""

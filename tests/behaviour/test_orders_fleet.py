@@ -15,7 +15,7 @@ from hafleet.lab.plan import EDGE
 from hafleet.lab.processes import wait_until
 from hafleet.lab.traffic import Traffic
 
-pytestmark = pytest.mark.xdist_group("orders")  # one lab for all of them
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("orders")]  # one lab for all of them
 
 DONE, FAILED, USAGE, HELD = 0, 1, 2, 3
 PATIENCE = 60.0  # seconds

@@ -29,6 +29,8 @@ from hafleet.lab.traffic import Traffic
 if TYPE_CHECKING:
     from mypy_boto3_route53.type_defs import ChangeTypeDef, ResourceRecordSetTypeDef
 
+pytestmark = pytest.mark.xdist_group("lab fleet")  # its tests share one lab, in order
+
 
 def configuration(node: Node, members: tuple[Machine, ...]) -> str:
     servers = "".join(f"  server {m.id} {m.address}:8000 check inter 100ms\n" for m in members)

@@ -19,6 +19,8 @@ LAUNCH, END = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TE
 TARGET = "meta-data/autoscaling/target-lifecycle-state"
 NUMBERS = count(1)
 
+pytestmark = pytest.mark.xdist_group("lab lifecycle")  # its tests share one lab, in order
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
@@ -593,6 +595,8 @@ class TestNodes:
         wait_until(lambda: not lab.nodes, 10, "the node to be gone")
 
     def test_a_detached_node_runs_on(self, lab: Lab, cloud: Cloud) -> None:
+        if "edge" not in cloud.groups():
+            lab.group("edge")
         cloud.scale("edge", 1)
         wait_for(cloud, "edge", "InService")
         wait_until(lambda: len(lab.nodes) == 1, 10, "the node")
