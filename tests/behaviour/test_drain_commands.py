@@ -15,7 +15,7 @@ from hafleet.lab.fleet import Lab
 from hafleet.lab.node import HEALTH_PORT, STATUS_PORT, Node
 from hafleet.lab.processes import wait_until
 
-pytestmark = pytest.mark.xdist_group("drain commands")  # one lab for all of them
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("drain commands")]  # one lab for all of them
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

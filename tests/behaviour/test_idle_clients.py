@@ -15,7 +15,7 @@ from hafleet.adapters.templates import shipped_templates
 from hafleet.lab.haproxies import Haproxy
 from tests.behaviour.stage import HTTP, Node, Stage, plan_of
 
-pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+pytestmark = pytest.mark.deep(besides=("3.2",))
 
 CLIENTS = 1000
 RELOADS = 20

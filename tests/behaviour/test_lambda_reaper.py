@@ -17,7 +17,7 @@ from hafleet.lab.plan import FLEET
 from hafleet.lambdas.reaper import handler
 from tests.behaviour.dns_stage import NAME, ZONE, Stage, dns_section
 
-pytestmark = pytest.mark.xdist_group("lambda")  # one local AWS for all of them
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("lambda")]  # one local AWS for all of them
 
 DEAD = [f"i-0dead00000000000{n}" for n in range(3)]
 MINUTES = 15 * 60 * 1000

@@ -12,7 +12,7 @@ from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
 from tests.behaviour.stage import HTTP, Node, Stage, plan_of
 
-pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+pytestmark = pytest.mark.deep(besides=("3.2",))
 
 USERS = 100
 RELOADS = 20

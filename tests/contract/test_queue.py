@@ -278,6 +278,7 @@ def test_without_a_dead_letter_queue_it_works_and_says_so(rig: Rig) -> None:
     assert "Policy" in rig.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
 
 
+@pytest.mark.deep  # 20 s: the lab's long polls end in their own time
 def test_a_queue_that_somebody_deletes_is_made_again(rig: Rig, listen: Listen) -> None:
     fleet = rig.make_fleet()
     queue = own(rig, fleet)
