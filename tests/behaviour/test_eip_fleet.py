@@ -57,6 +57,7 @@ def test_each_address_has_one_node_and_who_has_none_says_so(lab: Lab) -> None:
 
 
 def test_a_node_that_leaves_gives_its_address_to_one_that_waits_and_a_killed_agent_keeps_it(lab: Lab) -> None:
+    wait_until(lambda: len(holders(lab)) == 2, PATIENCE, "both addresses are taken", every=0.2)
     first, second = sorted((n for n in lab.nodes if n.id in holders(lab)), key=lambda node: node.id)
     (waiting,) = [node for node in lab.nodes if node not in (first, second)]
     assert first.agent and second.agent

@@ -100,7 +100,7 @@ def test_control_a_node_that_waits_for_no_peer_has_none(haproxy: Haproxy) -> Non
         lab.scale(EDGE, 2)
         _, second = in_service(lab, 2)
         assert entries(second) == 0
-        assert entries(first) == ENTRIES
+        lab.wait_until(lambda: entries(first) == ENTRIES, 30, "its new worker to have learned them from the old one")
         assert len(homes(second, range(40))) == 2
 
 
