@@ -124,8 +124,8 @@ def serves(world: World, memory: Memory) -> bool:
         return False
     if worker.stamp != parse(installed.text).structure or worker.uptime < _SETTLING or not switch.is_green(worker):
         return False
-    wanted = [(backend, member.name) for backend, members in memory.members.items() for member in members]
-    return not wanted or any(_answers(worker, key) for key in wanted)
+    keys = ((backend, member.name) for backend, members in memory.members.items() for member in members)
+    return not any(memory.members.values()) or any(_answers(worker, key) for key in keys)
 
 
 def _ready(world: World, memory: Memory, life: Lifecycle | None) -> bool:
