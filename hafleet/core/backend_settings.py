@@ -17,6 +17,7 @@ from hafleet.core.texts import (
     CookieName,
     Domain,
     GroupName,
+    HookName,
     HostHeader,
     HostName,
     Name,
@@ -80,6 +81,8 @@ class Source(Model):
     """Share of the backend's traffic next to its other sources, whatever their number of servers."""
     port: Port | None = None
     """Port of these servers, instead of the backend's."""
+    terminate_hook: HookName | None = None
+    """Lifecycle hook of these groups that the fleet completes once every node has drained the terminating instance."""
 
 
 class Stick(Model):

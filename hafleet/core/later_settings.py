@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hafleet.core.texts import Queue, TagText
+from hafleet.core.texts import HookName, Queue, TagText
 from hafleet.core.values import Duration, Flag, Model, Percent, Span
 
 
@@ -33,6 +33,8 @@ class LifecycleDrain(Model):
 class Lifecycle(Model):
     """This node's own joining and leaving."""
 
+    hooks: tuple[HookName, ...] | None = Field(default=None, min_length=1)
+    """Lifecycle hooks of this node's group that it completes. Unset: every one; those of others are left to them."""
     join_timeout: Span = 900.0
     """A node that is not ready after this gives up its launch."""
     abandon_tag: Flag = False

@@ -93,7 +93,8 @@ def next_act(scene: Scene) -> Act:
         return _health(scene)
     if scene.hooks is None or scene.at - scene.hooks_at >= _READ_AGAIN:
         return ReadHooks()
-    hooks = [hook for hook in scene.hooks if hook.transition == transition]
+    named = scene.rules.lifecycle.hooks
+    hooks = [h for h in scene.hooks if h.transition == transition and (named is None or h.name in named)]
     due = [hook for hook in hooks if not _completed(memory, hook, scene.at)]
     if not due:
         return Rest(_COMPLETE_AGAIN, "Auto Scaling to go on" if hooks else f"a hook of others to end {memory.state}")

@@ -179,6 +179,9 @@ SearchText = Annotated[
 ]
 CookieName = Annotated[str, Shape(r"[A-Za-z0-9_-]+", "a cookie's name", "use letters, digits, _ and - only", 64)]
 GroupName = Annotated[str, Shape(_AWS + "+", "an Auto Scaling group's name", "write the name as AWS shows it")]
+HookName = Annotated[
+    str, Shape(r"[A-Za-z0-9_/-]+", "a lifecycle hook's name", "use letters, digits, - _ and / only")
+]  # AsciiStringMaxLen255 of the Auto Scaling API
 TagText = Annotated[str, Shape(_AWS + "*", "a tag", "write the tag as AWS shows it", 256)]
 Queue = Annotated[
     str, Shape(r"auto|none|https?://[A-Za-z0-9._:/-]+", "a queue", "write auto, none or the queue's URL", 1024)

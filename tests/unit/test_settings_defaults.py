@@ -38,7 +38,7 @@ def test_every_default() -> None:
             "maps_dir": "/etc/haproxy/maps",
             "templates_dir": None,
             "runtime_socket": "/run/haproxy/admin.sock",
-            "master_socket": "/run/haproxy-master.sock",
+            "master_socket": "/run/haproxy/master.sock",
             "server_state": "/var/lib/hafleet/server-state",
             "maxconn": None,
             "threads": None,
@@ -77,7 +77,9 @@ def test_every_default() -> None:
                 "port": 80,
                 "family": "ipv4",
                 "balance": "roundrobin",
-                "sources": [{"asg": "a", "asg_tag": None, "static": None, "weight": None, "port": None}],
+                "sources": [
+                    {"asg": "a", "asg_tag": None, "static": None, "weight": None, "port": None, "terminate_hook": None}
+                ],
                 "capacity_weights": False,
                 "stick": {"on": "src", "type": None, "size": 204800, "expire": 1800.0},
                 "cookie": {"name": "S", "secure": False, "httponly": True, "max_idle": None, "max_life": None},
@@ -150,6 +152,7 @@ def test_every_default() -> None:
         },
         "signals": {"cpu": None, "errors_5xx": None, "connect_errors": None, "p99": None},
         "lifecycle": {
+            "hooks": None,
             "join_timeout": 900.0,
             "abandon_tag": False,
             "peers_timeout": 45.0,

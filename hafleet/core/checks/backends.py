@@ -17,6 +17,9 @@ def kinds(settings: Settings) -> Iterator[Finding]:
             if len(chosen) != 1:
                 told = f"has {' and '.join(chosen)}" if chosen else "has none of asg, asg_tag and static"
                 yield Finding((*here, number), f"this source {told}", "write exactly one of asg, asg_tag and static")
+            if source.static is not None and source.terminate_hook is not None:
+                what = "servers outside Auto Scaling have no lifecycle hooks"
+                yield Finding((*here, number, "terminate_hook"), what, "write it beside asg or asg_tag")
             for place, subject in _subjects(source):
                 path: Path = (*here, number, *place)
                 key = (subject, (source.port,) if source.port is not None else backend.ports)
