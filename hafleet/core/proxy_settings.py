@@ -25,7 +25,7 @@ class Haproxy(Model):
     """Folder of your own templates. Those missing there come from the shipped ones."""
     runtime_socket: SocketPath = "/run/haproxy/admin.sock"
     """Unix socket of the Runtime API. HAProxy allows 97 characters."""
-    master_socket: SocketPath = "/run/haproxy-master.sock"
+    master_socket: SocketPath = "/run/haproxy/master.sock"
     """Unix socket of the master CLI."""
     server_state: FilePath = "/var/lib/hafleet/server-state"
     """File that carries health, maintenance and weight of servers over a reload."""
