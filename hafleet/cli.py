@@ -27,6 +27,7 @@ from hafleet.cli_frame import (
     show_text,
     watching,
 )
+from hafleet.cli_texts import iam_policy, schema
 
 
 @click.group(cls=LabLazily, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,14 +66,6 @@ def check(path: Path, as_json: bool) -> None:
         if not fatal:
             click.echo(f"{path}: ok")
     sys.exit(SETTINGS if fatal else DONE)
-
-
-@main.command()
-def schema() -> None:
-    """Print the JSON Schema of the settings, for editors."""
-    from hafleet import config
-
-    show_json(config.json_schema())
 
 
 @main.command()
@@ -275,7 +268,7 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
             click.echo(line)
 
 
-for command in (dns, drain, ready, server, zone, orders):
+for command in (dns, drain, ready, server, zone, orders, schema, iam_policy):
     main.add_command(command)
 
 

@@ -1,0 +1,60 @@
+"""``hafleet schema`` and ``hafleet iam-policy``, as commands: texts that the settings' model or a settings file says all of."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from hafleet.cli_frame import config_option, exits, show_json, show_text
+
+_FIELDS = {"region": "--region", "account": "--account", "group": "--group", "zone_id": "--zone-id"}
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings, for editors."""
+    from hafleet import config
+
+    show_json(config.json_schema())
+
+
+@click.command(name="iam-policy", short_help="Print the least IAM policy for these settings.")
+@config_option
+@click.option("--json/--explain", "as_json", default=True, help="The policy itself, or what each statement is for.")
+@click.option("--account", metavar="ID", help="The AWS account; * unless told.")
+@click.option("--region", metavar="NAME", help="The region, where aws.region does not tell it.")
+@click.option("--partition", metavar="NAME", help="aws, aws-cn or aws-us-gov; that of the region unless told.")
+@click.option("--group", metavar="NAME", help="The nodes' own Auto Scaling group.")
+@click.option("--zone-id", "zone_id", metavar="ID", help="The hosted zone, where the settings name it by dns.zone.")
+@click.option("--for", "role", type=click.Choice(["node", "reaper"]), default="node", show_default=True,
+              help="Whose role: the nodes', or that of the Lambda that reaps.")  # fmt: skip
+@click.option("--without", multiple=True, metavar="SID", help="Leave this statement out; may be given again.")
+def iam_policy(path: Path, as_json: bool, role: str, without: tuple[str, ...], **told: str | None) -> None:
+    """Print the least IAM policy that the role of the nodes needs with these settings. Calls nobody; runs anywhere.
+
+    What is not told is * in the policy: a line on stderr names the options that would narrow it.
+    """
+    from hafleet import config
+    from hafleet.core import iampolicy
+    from hafleet.core.iamgrants import GRANTS, REAPER
+
+    unknown = sorted(set(without) - GRANTS.keys())
+    if unknown:
+        raise click.UsageError(f"there is no statement {unknown[0]}; see --explain")
+    with exits():
+        settings = config.load(path, elsewhere=True).settings
+    scope = iampolicy.scope_of(settings)
+    known = {key: value for key, value in told.items() if value}
+    scope = replace(scope, **{"partition": iampolicy.partition_of(known.get("region", scope.region)), **known})
+    every = iampolicy.statements(settings, scope)
+    found = tuple(s for s in every if s.name not in without and (role == "node" or s.name in REAPER))
+    if as_json:
+        show_json(iampolicy.document(found))
+    else:
+        rows = ((each.sid, " ".join(each.actions), each.grant.purpose, each.grant.without) for each in found)
+        show_text(
+            "\n".join(f"{sid}: {actions}\n  for      {why}\n  without  {lost}" for sid, actions, why, lost in rows)
+        )
+    wide = [_FIELDS[name] for name in iampolicy.loose(found, scope)]
+    if wide:
+        click.echo(f"narrower with {', '.join(wide)}", err=True)
