@@ -1,0 +1,177 @@
+"""The fleet grows, shrinks and is given a new application under load by DNS, all of it through lifecycle hooks: nothing is lost.
+
+The control runs the same fleet, hooks and load with the drain switched off by its settings, and loses requests.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from hafleet.lab.fleet import Lab
+from hafleet.lab.haproxies import LABELS, Haproxy, Unavailable, find
+from hafleet.lab.node import HTTP_PORT, Node
+from hafleet.lab.plan import DNS_NAME, EDGE, ZONE, Plan, shop_dns
+from hafleet.lab.servers import PORT, tell
+from hafleet.lab.traffic import ByName, Traffic
+from tests.behaviour.stage import LONG
+
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]
+
+LAUNCH, END = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
+APP = "app"
+HOOKS = ((EDGE, "born", LAUNCH), (EDGE, "gone", END), (APP, "app-gone", END))
+TIMEOUT = 3600  # seconds of a hook: far more than a test lasts, so what ends was completed
+SLOW = 150  # milliseconds of an answer: there is always a request on its way
+PATIENCE = 180.0  # seconds; a bound for waiting
+
+
+@pytest.fixture(params=LABELS if LONG else LABELS[:1])
+def binary(request: pytest.FixtureRequest) -> Haproxy:
+    """The system's HAProxy; in longer runs each version."""
+    found = find(request.param)
+    if isinstance(found, Unavailable):
+        pytest.skip(found.reason)
+    return found
+
+
+def plan(*, drains: bool) -> Plan:
+    """One backend. Without the drain every hook is completed as soon as it is seen, and so does each server leave."""
+    site = {
+        "name": "site",
+        "port": PORT,
+        "sources": [{"asg": APP}],
+        "check": {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 3},
+        "drain": "5s" if drains else "0s",
+    }
+    drain = {"quiet": "1s", "max": "120s"} if drains else {"quiet": "0s", "max": "0s"}
+    life = {"drain": drain, "join_timeout": "120s", "peers_timeout": "20s"}
+    return Plan(backends=[site], default_backend="site", dns=shop_dns(), extra={"lifecycle": life})
+
+
+@contextmanager
+def fleet(wanted: Plan, haproxy: Haproxy, *, nodes: int, apps: int) -> Iterator[Lab]:
+    """Nodes that stand in DNS, and servers behind them; both groups have their hooks."""
+    with Lab(wanted, binary=str(haproxy.binary)) as lab:
+        lab.cloud.control("POST", "physics", {"terminating": 0.3, "boot": 0.3})
+        lab.cloud.create_zone(ZONE)
+        lab.group(APP, apps)
+        lab.group(EDGE, 0)
+        for group, name, transition in HOOKS:
+            lab.cloud.autoscaling.put_lifecycle_hook(
+                AutoScalingGroupName=group,
+                LifecycleHookName=name,
+                LifecycleTransition=transition,
+                HeartbeatTimeout=TIMEOUT,
+                DefaultResult="ABANDON",
+            )
+        lab.scale(EDGE, nodes)
+        settle(lab, nodes)
+        yield lab
+
+
+def settle(lab: Lab, count: int) -> None:
+    """Wait until so many nodes are there, in service and in DNS, and each has exactly the servers in service."""
+    lab.wait_until(lambda: len(lab.members(EDGE)) == len(lab.nodes) == count, PATIENCE, f"{count} nodes in service")
+    lab.wait_converged(PATIENCE)
+    lab.wait_until(lambda: in_dns(lab) == {node.id for node in lab.nodes}, PATIENCE, "DNS to know them all")
+
+
+def in_dns(lab: Lab) -> set[str]:
+    return {leaf.node for leaf in lab.registered()}
+
+
+def load(lab: Lab) -> Traffic:
+    """Clients that find the nodes by DNS and honour its TTL; every second one keeps its connections."""
+    where = ByName(DNS_NAME, lab.cloud.dns, HTTP_PORT)
+    return Traffic(lab.processes, where, rate=200 if LONG else 100, clients=20)
+
+
+def slow_down(lab: Lab) -> None:
+    for machine in lab.members(APP):
+        tell(machine.address, f"/_app/slow/{SLOW}")
+
+
+def roll(lab: Lab) -> None:
+    """Every server is retired, one after the other; its machine goes when the fleet has drained it."""
+    for machine in lab.members(APP):
+        count = len(lab.members(APP))
+        lab.terminate(machine.id)
+        lab.wait_until(lambda old=machine.id: gone(lab, old), PATIENCE, f"{machine.id} to go")  # type: ignore[misc]
+        lab.wait_until(lambda size=count: len(lab.members(APP)) == size, PATIENCE, "its successor")  # type: ignore[misc]
+        lab.wait_converged(PATIENCE)
+        slow_down(lab)
+
+
+def gone(lab: Lab, instance: str) -> bool:
+    """True once it is no more; what waits for its hook is let go once no node has it in rotation or in use."""
+    states = {machine.id: machine.lifecycle for machine in lab.cloud.machines()}
+    rows = [row for node in lab.nodes for row in node.servers() if row.name == instance]
+    if states.get(instance) == "Terminating:Wait" and all(row.status == "MAINT" for row in rows):
+        lab.cloud.autoscaling.complete_lifecycle_action(
+            AutoScalingGroupName=APP,
+            LifecycleHookName="app-gone",
+            InstanceId=instance,
+            LifecycleActionResult="CONTINUE",
+        )
+    return instance not in states
+
+
+def completed(node: Node, hook: str, reason: str) -> bool:
+    """True when the node itself told Auto Scaling to go on, for this reason."""
+    return f"completed hook {hook} with CONTINUE: {reason}" in node.agent_log()
+
+
+def test_the_fleet_grows_shrinks_and_changes_its_application_through_hooks_and_loses_nothing(binary: Haproxy) -> None:
+    with fleet(plan(drains=True), binary, nodes=2, apps=3) as lab:
+        slow_down(lab)
+        seen = {node.id: node for node in lab.nodes}
+        servers = {machine.id for machine in lab.members(APP)}
+        with load(lab) as traffic:
+            lab.scale(EDGE, 5)
+            settle(lab, 5)
+            seen |= {node.id: node for node in lab.nodes}
+            lab.wait_until(lambda: len(used(traffic)) == 5, PATIENCE, "every node to be asked")
+            lab.scale(EDGE, 2)
+            settle(lab, 2)
+            roll(lab)
+            sent = traffic.count().sent
+            lab.wait_until(lambda: traffic.latest.sent > sent + 200, PATIENCE, "more of the load")
+        total = traffic.latest
+        assert total.failed == 0, total.errors
+        assert total.sent > 500
+        assert not servers & {machine.id for machine in lab.members(APP)}
+        assert len(seen) == 5
+        assert all(completed(node, "born (Pending:Wait)", "it serves") for node in seen.values())
+        left = [node for node in seen.values() if node not in lab.nodes]
+        assert len(left) == 3
+        assert all(completed(node, "gone (Terminating:Wait)", "drained") for node in left)
+
+
+def used(traffic: Traffic) -> set[str]:
+    """The nodes that got requests so far."""
+    return set(traffic.latest.targets)
+
+
+def test_control_without_the_drain_a_fleet_that_shrinks_loses_requests(binary: Haproxy) -> None:
+    with fleet(plan(drains=False), binary, nodes=3, apps=2) as lab:
+        slow_down(lab)
+        with load(lab) as traffic:
+            lab.wait_until(lambda: len(used(traffic)) == 3, PATIENCE, "every node to be asked")
+            assert traffic.count().failed == 0
+            leaving = lab.nodes[0]
+            lab.terminate(leaving.id, decrement=True)
+            lab.wait_until(lambda: traffic.latest.failed > 0, PATIENCE, "requests to the node that is gone")
+        assert leaving not in lab.nodes
+        assert {error.split(" ")[0] for error in traffic.latest.errors} == {leaving.http}
+        assert completed(leaving, "gone (Terminating:Wait)", "the drain.max of 0 s is over")
+
+
+def test_control_without_the_drain_a_new_application_loses_requests(binary: Haproxy) -> None:
+    with fleet(plan(drains=False), binary, nodes=1, apps=3) as lab:
+        slow_down(lab)
+        with load(lab) as traffic:
+            assert traffic.count().failed == 0
+            for machine in lab.members(APP):
+                lab.terminate(machine.id)
+            lab.wait_until(lambda: traffic.latest.failed > 0, PATIENCE, "requests that were cut with their server")
