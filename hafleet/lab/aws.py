@@ -39,6 +39,7 @@ def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[st
         aws_faults,
         aws_responses,
         dns_physics,
+        iam_guard,
         route53_http,
     )
     from hafleet.lab.route53_engine import Engine
@@ -46,12 +47,15 @@ def build(region: str, faults: Any, lock: threading.RLock, name_server: tuple[st
     for part in (aws_ec2, aws_asg, aws_events, aws_responses):
         part.install()
     route53 = Engine(time.time)
-    app = route53_http.Route53Layer(DomainDispatcherApplication(create_backend_app), route53)
+    policies = iam_guard.Policies()
+    services = route53_http.Route53Layer(DomainDispatcherApplication(create_backend_app), route53)
+    app = iam_guard.IamLayer(services, policies, region)
     paths = aws_control.Paths(faults, lock, region, route53)
     host, port, near_port = name_server
     checkers = f"{host.rpartition('.')[0].rpartition('.')[0]}.251" if host.startswith("127.") else ""
     data_plane = dns_physics.DnsPhysics(route53, host, port, checkers)
     route53.observe, route53.failures = data_plane.status, data_plane.last_failures
+    paths.all["policies"] = lambda asked: policies.set(asked.change())
     paths.all["dns"] = lambda asked: data_plane.control_dns(asked.change())
     paths.all["checkers"] = lambda asked: data_plane.control_checkers(asked.change())
     with contextlib.suppress(OSError):  # somebody else's; the lab itself asks the other one

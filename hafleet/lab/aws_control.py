@@ -7,6 +7,7 @@ GET    /_lab/calls       calls and faulted calls by service.Operation; DELETE be
 GET    /_lab/physics     how long things take; POST {"boot": 1, "groups": {"name": {"terminating": 3}}} changes it
 GET    /_lab/hooks       every lifecycle action that an instance waits for
 POST   /_lab/notices     {"instance": id, "spot": {"seconds": 120}} and other notices of IMDS (see aws_notices)
+GET    /_lab/policies    callers with an IAM policy, and what it refused; POST {"caller": access key, "policy": {...}} (see iam_guard)
 GET    /_lab/route53     Route 53's limits and times, its calls and refusals; POST {"insync": 1, "throttling": false} changes it
 GET    /_lab/zones       every hosted zone with its record sets, those included that are not INSYNC yet
 GET    /_lab/checks      every health check, with what its checkers saw

@@ -44,7 +44,7 @@ class Route53Layer:
     def _answer(self, environ: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         name, params = request(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        return response(name, self._engine.call(name, {**params, **_read_body(name, body)}))
+        return response(name, self._engine.call(name, {**params, **read_body(name, body)}))
 
 
 def operation_of(method: str, path: str) -> str:
@@ -103,7 +103,8 @@ def _located(shape: StructureShape, path: dict[str, str], query: dict[str, str])
     return found
 
 
-def _read_body(name: str, body: bytes) -> Data:
+def read_body(name: str, body: bytes) -> Data:
+    """The parameters of an operation that stand in a request's body. Raises ApiError when it is no XML."""
     shape = route53_model.operation(name).input_shape
     if shape is None or not body.strip():
         return {}
