@@ -4,8 +4,6 @@ import os
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from hafleet import compose, config
 from hafleet.adapters.clock import SystemClock
 from hafleet.adapters.lock import NodeLocks
@@ -16,6 +14,7 @@ from hafleet.agent import Agent
 from hafleet.announcer import Sides
 from hafleet.core.events import Heard
 from hafleet.core.report import Report
+from hafleet.logs import Log
 from hafleet.publish import Publisher, status_path
 from hafleet.web.metrics import Metrics
 
@@ -30,7 +29,7 @@ def run(path: Path) -> None:
     """
     loaded = config.load(path)
     settings = loaded.settings
-    log = structlog.get_logger()
+    log = Log()
     for problem in loaded.problems:
         log.warning("settings", problem=problem.render())
     metrics = Metrics()
@@ -61,7 +60,7 @@ def run(path: Path) -> None:
     log.info("agent stops; HAProxy keeps serving")
 
 
-def _told(log: structlog.typing.FilteringBoundLogger, heard: Heard) -> None:
+def _told(log: Log, heard: Heard) -> None:
     """A message of the event queue that woke nobody: one line."""
     tell = log.warning if heard.kind == "odd" else log.info
     tell("event", message=heard.text)

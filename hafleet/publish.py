@@ -1,14 +1,15 @@
 """Where a report goes: the log, the status file and the metrics."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.report import Report
 from hafleet.errors import StoreError
+from hafleet.logs import Log
 from hafleet.web.metrics import Metrics
 
 _REPORT: TypeAdapter[Report] = TypeAdapter(Report)
@@ -49,7 +50,7 @@ def read_status(path: Path) -> Report:
 class Publisher:
     """Publishes each report. A fault or hold is logged when it appears and when it goes, not at every pass."""
 
-    def __init__(self, metrics: Metrics, path: Path, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, metrics: Metrics, path: Path, log: Log) -> None:
         self._metrics = metrics
         self._path = path
         self._log = log
@@ -91,7 +92,7 @@ class Publisher:
         self._held, self._faults = held, faults
         changed = report.commands or report.wrote or report.reloaded
         self._log.log(
-            20 if changed else 10,
+            logging.INFO if changed else logging.DEBUG,
             "pass",
             wake=list(report.wake),
             seconds=report.duration,

@@ -200,6 +200,6 @@ def test_the_bundle_is_small_and_has_no_proxy_in_it(stage: Stage) -> None:
     assert done.returncode == 0, done.stderr
     log, packages, modules = map(json.loads, done.stdout.splitlines())
     assert log["done"] and len(stage.records()) == 1
-    unwanted = {"click", "jinja2", "prometheus_client", "psutil", "rich", "structlog", "watchdog", "moto"}
+    unwanted = {"click", "jinja2", "prometheus_client", "psutil", "rich", "watchdog", "moto"}
     assert not unwanted & set(packages)
     assert not [name for name in modules if name.startswith(UNWANTED)]

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import structlog
 import yaml
-from structlog.testing import LogCapture
 
 from hafleet import compose
 from hafleet.adapters.lock import NodeLocks
@@ -35,6 +33,7 @@ from hafleet.publish import Publisher, status_path
 from hafleet.reconcile import Ports, Reconciler
 from hafleet.web.metrics import Metrics
 from tests.faults.servers import Servers
+from tests.loglines import Kept, logged
 from tests.resources import Loopback
 
 HTTP, HEALTH, PEERS = 8000, 8403, 10000
@@ -92,7 +91,7 @@ class Stage:
         self.servers = servers
         self.clock = HandClock()
         self.metrics = Metrics()
-        self.log = LogCapture()
+        self.log = Kept()
         self.process: subprocess.Popen[bytes] | None = None
         self.state = self.folder / "state"
         self.etc = self.folder / "etc"
@@ -170,8 +169,7 @@ class Stage:
     def birth(self) -> None:
         """A new agent process, as far as memory goes: everything that is not on disk is forgotten."""
         self.wakeups = Wakeups(self.clock)
-        log = structlog.wrap_logger(None, processors=[structlog.processors.add_log_level, self.log])
-        self.publish = Publisher(self.metrics, status_path(str(self.state)), log)
+        self.publish = Publisher(self.metrics, status_path(str(self.state)), logged(self.log))
         self.agent = Agent(self, self.clock, self.wakeups, Notifier(self.environ), self._published)
         self.locks = NodeLocks(self.state)
         self.assembly: Assembly | None = None

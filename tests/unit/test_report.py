@@ -11,14 +11,15 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-import structlog
 from prometheus_client import generate_latest
 
 from hafleet import publish
 from hafleet.core.model import Held, Member, Memory, Node, Peer, RunningServer, Unknown, Worker, World
 from hafleet.core.report import Report, backend_reports, failed, node_name, peer_names, proxy_report
 from hafleet.errors import StoreError
+from hafleet.logs import JsonLines
 from hafleet.web.metrics import Metrics
+from tests.loglines import logged
 
 NODE = Node("i-0123456789abcdef0", IPv4Address("10.0.0.1"), "z", "r")
 
@@ -70,13 +71,10 @@ REPORT = replace(
 
 def published(tmp_path: Path, reports: list[Report]) -> tuple[list[dict[str, object]], Metrics]:
     out = io.StringIO()
-    log = structlog.wrap_logger(
-        structlog.PrintLogger(out),
-        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonLines())
     metrics = Metrics()
-    publisher = publish.Publisher(metrics, tmp_path / "s" / "status.json", log)
+    publisher = publish.Publisher(metrics, tmp_path / "s" / "status.json", logged(handler))
     for report in reports:
         publisher(report)
     return [json.loads(line) for line in out.getvalue().splitlines()], metrics
@@ -156,8 +154,9 @@ def test_a_fault_that_goes_while_another_stays_is_told(tmp_path: Path) -> None:
 
 def log_lines(form: str, environment: dict[str, str]) -> list[str]:
     code = (
-        f"from hafleet import logs; import structlog; logs.set_up('info', {form!r}); log = structlog.get_logger()\n"
-        "log.warning('held', rule='empty', subject='site'); log.error('fault', fault='a \"b\": c'); log.debug('pass')"
+        f"import logging; from hafleet import logs; logs.set_up('info', {form!r}); log = logs.Log()\n"
+        "log.warning('held', rule='empty', subject='site'); log.error('fault', fault='a \"b\": c')\n"
+        "log.log(logging.DEBUG, 'pass')"
     )
     argv = [sys.executable, "-c", code]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
