@@ -13,11 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from hafleet.core import endings, situation
 from hafleet.core import report as core_report
-from hafleet.core import situation
 from hafleet.core.cfgtext import parse
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
+from hafleet.core.endings import EndingReport, EndingSituation
 from hafleet.core.life import LifeReport, LifeSituation
 from hafleet.core.model import Unknown
 from hafleet.core.report import Report
@@ -40,6 +41,11 @@ def no_life(_situation: LifeSituation | None) -> LifeReport | None:
     return None
 
 
+def no_endings(_situation: EndingSituation | None) -> EndingReport | None:
+    """For settings that name no hook of servers."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """The agent's parts for one set of settings."""
@@ -51,6 +57,7 @@ class Assembly:
     watch_paths: tuple[Path, ...]
     announce: Callable[[Situation | None], DnsReport | None] = no_dns  # tells the DNS side, and what that reported last
     attend: Callable[[LifeSituation | None], LifeReport | None] = no_life  # the same of the hooks' side
+    usher: Callable[[EndingSituation | None], EndingReport | None] = no_endings  # and of the servers' side
 
 
 class Workshop(Protocol):
@@ -191,7 +198,8 @@ class Agent:
         dns = assembly.announce(situation.situation(world, plan.decision, assembly.settings.lifecycle))
         registers = assembly.settings.dns is not None or assembly.settings.eip is not None
         life = assembly.attend(situation.life(world, plan.decision, dns, registers=registers))
-        around = Circumstances(wake, self._clock.monotonic() - started, faults, dns, life)
+        ending = assembly.usher(endings.situation(assembly.settings, world, plan.decision))
+        around = Circumstances(wake, self._clock.monotonic() - started, faults, dns, life, ending)
         return make_report(assembly.settings, plan, outcome, around)
 
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
@@ -230,6 +238,7 @@ class Circumstances:
     faults: tuple[HafleetError, ...] = ()
     dns: DnsReport | None = None
     life: LifeReport | None = None
+    endings: EndingReport | None = None
 
 
 def keep_history(history: History, plan: Plan, outcome: Outcome) -> tuple[HafleetError, ...]:
@@ -270,4 +279,5 @@ def make_report(settings: Settings, plan: Plan, outcome: Outcome, around: Circum
         orders=tuple(order.sentence for order in memory.orders),
         dns=around.dns,
         life=around.life,
+        endings=around.endings,
     )

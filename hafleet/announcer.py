@@ -1,4 +1,4 @@
-"""What runs beside the passes, each in a thread of its own: the DNS side, and the lifecycle hooks.
+"""What runs beside the passes, each in a thread of its own: the DNS side, the node's lifecycle hooks, those of servers.
 
 A Route 53 or an Auto Scaling that hangs, throttles or refuses never delays a pass. The pass tells a side what it saw of the node;
 the side tells the pass's report what it did. Nothing else goes between the two.
@@ -12,6 +12,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
+from hafleet.core.endings import EndingReport, EndingSituation
 from hafleet.core.life import LifeReport, LifeSituation
 from hafleet.ports import Clock
 
@@ -140,19 +141,31 @@ class Attendant(Beside[LifeSituation, LifeReport]):
         super().__init__(clock, Words("lifecycle", lambda situation, at: replace(situation, at=at), broken))
 
 
+class Usher(Beside[EndingSituation, EndingReport]):
+    """The loop of servers' hooks."""
+
+    def __init__(self, clock: Clock) -> None:
+        def broken(at: float, fault: str) -> EndingReport:
+            return EndingReport(at=at, problems=(fault,), next_at=_AFTER_FAULT)
+
+        super().__init__(clock, Words("servers' hooks", lambda situation, at: replace(situation, at=at), broken))
+
+
 @dataclass(frozen=True, slots=True)
 class Sides:
     """Everything that runs beside the passes of an agent."""
 
     dns: Announcer
     life: Attendant
+    servers: Usher
 
     @classmethod
     def of(cls, clock: Clock) -> Self:
-        """Both, by this clock; neither runs before it is told something."""
-        return cls(Announcer(clock), Attendant(clock))
+        """All, by this clock; none runs before it is told something."""
+        return cls(Announcer(clock), Attendant(clock), Usher(clock))
 
     def stop(self) -> None:
-        """End both."""
+        """End all."""
+        self.servers.stop()
         self.life.stop()
         self.dns.stop()

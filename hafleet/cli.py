@@ -211,12 +211,10 @@ def status(path: Path, as_json: bool, watch: bool) -> None:
 @click.argument("instance")
 def explain(path: Path, as_json: bool, instance: str) -> None:
     """Say why INSTANCE is or is not in rotation, line by line. Exit 1 when nothing is known of it."""
-    from hafleet import compose
-    from hafleet.core import explain as explaining
+    from hafleet import compose, explaining
 
     with exits():
-        made = compose.build(path).plan()
-        lines = explaining.explain(made.decision, made.world, instance)
+        lines = explaining.explain(compose.build(path), instance)
     if as_json:
         show_json({"instance": instance, "lines": list(lines)})
     else:

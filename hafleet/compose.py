@@ -23,6 +23,7 @@ from hafleet.adapters.templates import JinjaRenderer
 from hafleet.adapters.wakeup import FileWatch, Wakeups
 from hafleet.agent import Assembly
 from hafleet.announcer import Sides
+from hafleet.core import endings
 from hafleet.core.events import Heard
 from hafleet.core.model import Node
 from hafleet.core.settings import Settings
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hafleet.lifecycle import HookKeeper
     from hafleet.registration import DnsPorts, Registrar
     from hafleet.registration.addressed import Addressed
+    from hafleet.speaking import Speaker
 
 OnCall = Callable[[str, float, str], None]
 
@@ -91,6 +93,17 @@ class Parts:
         store = FileLifeStore(Path(self.settings.state_dir))
         ports = LifePorts(AsgHooks(self.account), store, self.ports.clock, random.Random(), wakeups.wake)
         return HookKeeper(rules, ports)
+
+    def speaker(self, wakeups: Wakeups) -> "Speaker | None":
+        """This node's part in the terminate hooks of servers; None where the settings name none."""
+        if not endings.named(self.settings):
+            return None
+        from hafleet.adapters.hooks import AsgHooks
+        from hafleet.adapters.node_tags import Ec2NodeTags
+        from hafleet.speaking import Speaker, SpeakerPorts
+
+        hooks, tags = AsgHooks(self.account), Ec2NodeTags(self.account)
+        return Speaker(SpeakerPorts(hooks, tags, self.ports.clock, random.Random(), wakeups.wake))
 
     def dns_ports(self) -> "DnsPorts":
         """What the DNS side talks to. Imported here: a node without a dns section does not carry Route 53's tables in memory.
@@ -203,6 +216,7 @@ class AgentWorkshop:
             watch_paths=watch_paths(self._path, parts),
             announce=partial(self._sides.dns.announce, parts.registrar()),
             attend=partial(self._sides.life.announce, self._hooks(parts)),
+            usher=partial(self._sides.servers.announce, parts.speaker(self._wakeups)),
         )
 
     def _hooks(self, parts: Parts) -> "HookKeeper | Leaving | None":

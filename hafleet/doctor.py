@@ -13,13 +13,15 @@ from typing import Literal
 
 from hafleet import checking, compose
 from hafleet.adapters.eip import Ec2Addresses
-from hafleet.core import membership, proxyplan
+from hafleet.adapters.hooks import AsgHooks
+from hafleet.core import endings, membership, proxyplan
 from hafleet.core.dns.checks import fleet_prefix, wanted_checks
 from hafleet.core.dns.layout import record_types
 from hafleet.core.dns.model import CheckConfig, RecordType
 from hafleet.core.dns.removal import is_leaf
 from hafleet.core.dns.want import addresses
 from hafleet.core.dns_settings import Dns
+from hafleet.core.endings import WantedHook
 from hafleet.core.features import features
 from hafleet.core.model import IPAddress, Node
 from hafleet.core.settings import Settings
@@ -51,7 +53,7 @@ def examine(path: Path) -> tuple[Finding, ...]:
         return tuple(found)
     parts = compose.build(path)
     found.append(Finding("ok", "settings", str(path)))
-    for look in (_binary, _folders, _sockets, _aws, _dns, _eip, _limits):
+    for look in (_binary, _folders, _sockets, _aws, _hooks, _dns, _eip, _limits):
         found += look(parts)
     return tuple(found)
 
@@ -149,6 +151,30 @@ def _aws(parts: compose.Parts) -> Iterator[Finding]:
             f"{skew:+.0f} s from AWS",
             "start chrony: AWS refuses signatures five minutes off" if late else "",
         )
+
+
+def _hooks(parts: compose.Parts) -> Iterator[Finding]:
+    """The hooks that the settings name, as the groups have them."""
+    try:
+        node = parts.ports.metadata.identity()
+        ask = membership.question(parts.settings, node)
+        groups = parts.ports.membership.read(ask.names, ask.tags, ask.ipv6)
+    except HafleetError:  # said above
+        return
+    for wanted in endings.wanted_hooks(parts.settings, groups, node.group):
+        yield _tried(f"hook {wanted.hook}", partial(_as_wanted, parts, wanted))
+
+
+def _as_wanted(parts: compose.Parts, wanted: WantedHook) -> str:
+    """A hook that exists, for its transition, and waits long enough. Raises HafleetError."""
+    hook = next((hook for hook in AsgHooks(parts.account).hooks(wanted.group) if hook.name == wanted.hook), None)
+    if hook is None or (wanted.backend and hook.transition != "terminate"):
+        what = f"group {wanted.group} has no such {'terminate ' if wanted.backend else ''}hook"
+        raise HafleetError(what, fix="create it, or correct its name in the settings")
+    if wanted.backend and wanted.drain >= hook.timeout:
+        what = f"group {wanted.group} waits {hook.timeout:g} s, and the drain of {wanted.backend} may last {wanted.drain:g} s"
+        raise HafleetError(what, fix="raise the hook's HeartbeatTimeout, or lower drain")
+    return f"group {wanted.group} waits {hook.timeout:g} s"
 
 
 def _dns(parts: compose.Parts) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hafleet.core.dns.report import DnsReport
+from hafleet.core.endings import EndingReport
 from hafleet.core.report import Report
 from hafleet.errors import StoreError
 from hafleet.logs import Log
@@ -60,6 +61,8 @@ class Publisher:
         self._dns_told: frozenset[str] = frozenset()
         self._deed_at = 0.0  # of the last deed of the hooks' side that was told
         self._life_told: frozenset[str] = frozenset()
+        self._released_at = 0.0  # of the last deed of the servers' side that was told
+        self._endings_told: frozenset[str] = frozenset()
         self._notices: frozenset[str] = frozenset()
         self._orders: frozenset[str] = frozenset()
 
@@ -71,6 +74,8 @@ class Publisher:
         if report.dns is not None and report.dns.at != self._dns_at:
             self._tell_dns(report.dns)
         self._tell_life(report)
+        if report.endings is not None:
+            self._tell_endings(report.endings)
         write_status(self._path, report, lambda fault: self._log.error("status file not written", fault=fault))
 
     def _tell(self, report: Report) -> None:
@@ -142,6 +147,17 @@ class Publisher:
             if problem not in self._life_told:
                 self._log.warning("lifecycle", problem=problem)
         self._life_told = frozenset(told.problems)
+
+    def _tell_endings(self, told: EndingReport) -> None:
+        """What the servers' side did, and its problems when they come."""
+        for deed in told.done:
+            if deed.at > self._released_at:
+                self._log.info("server hooks", did=deed.what)
+        self._released_at = max([self._released_at, *(deed.at for deed in told.done)])
+        for problem in told.problems:
+            if problem not in self._endings_told:
+                self._log.warning("server hooks", problem=problem)
+        self._endings_told = frozenset(told.problems)
 
 
 def write_status(path: Path, report: Report, on_fault: Callable[[str], None]) -> None:

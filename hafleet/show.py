@@ -66,7 +66,7 @@ def status(report: Report, now: float) -> RenderableType:
         )
     else:
         parts.append(Text("membership was never read completely", style="yellow"))
-    parts += _phase(report, now) + _dns(report.dns) + _life(report)
+    parts += _phase(report, now) + _dns(report.dns) + _life(report) + _endings(report)
     parts += [Text(f"order {sentence}", style="yellow") for sentence in report.orders]
     if report.frozen:
         parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
@@ -106,6 +106,16 @@ def _life(report: Report) -> list[RenderableType]:
     ends = f"  {told.result}: {told.reason}" if told.result else ""
     lines.append(Text(f"lifecycle {told.state or 'not known'}{ends}{waits}", style="yellow" if waits or ends else ""))
     return lines + [Text(f"fault lifecycle {problem}", style="red") for problem in told.problems]
+
+
+def _endings(report: Report) -> list[RenderableType]:
+    told = report.endings
+    if told is None:
+        return []
+    lines: list[RenderableType] = [
+        Text(f"ends {row.instance} of {row.group}  waits: {row.waiting}", style="yellow") for row in told.rows
+    ]
+    return lines + [Text(f"fault server hooks {problem}", style="red") for problem in told.problems]
 
 
 def world(seen: World) -> RenderableType:

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, PlainSerializer
 
 from hafleet.core.dns.report import DnsReport
+from hafleet.core.endings import EndingReport
 from hafleet.core.life import LifeReport
 from hafleet.core.model import (
     Held,
@@ -98,6 +99,7 @@ class Report:
     notices: tuple[str, ...] = ()  # what EC2 announces for this instance, a sentence each
     orders: tuple[str, ...] = ()  # what operators ordered for the fleet, a sentence each
     life: LifeReport | None = None  # the last of the hooks' side, which runs beside the passes; None without lifecycle
+    endings: EndingReport | None = None  # the last of the servers' side; None without such hooks
 
 
 def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | Unknown) -> tuple[BackendReport, ...]:

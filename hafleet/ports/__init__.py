@@ -3,7 +3,7 @@
 Every read either returns a complete answer or raises a ``SourceUnavailable``/``ProxyUnavailable``/``StoreError`` of ``errors``.
 """
 
-from hafleet.ports.aws import Addresses, Dns, Hooks, Instances, Membership, Orders
+from hafleet.ports.aws import Addresses, Dns, Hooks, Instances, Membership, NodeTags, Orders
 from hafleet.ports.disk import DnsStore, History, LifeStore, Store
 from hafleet.ports.haproxy import Proxy, Renderer
 from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, PeerWatch, Wakeups, Watch
@@ -21,6 +21,7 @@ __all__ = [
     "Membership",
     "NodeMetadata",
     "NodeNotices",
+    "NodeTags",
     "Notifier",
     "Orders",
     "PeerWatch",

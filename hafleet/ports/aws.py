@@ -150,3 +150,22 @@ class Addresses(Protocol):
     def release(self, address: Address) -> None:
         """End the association of this address; one that ended already is fine."""
         ...
+
+
+class NodeTags(Protocol):
+    """Tags of the nodes' own instances: how the nodes of a fleet tell each other what AWS cannot.
+
+    Every call may raise SourceUnavailable or one of its kinds.
+    """
+
+    def tags(self, instances: frozenset[str], key: str) -> dict[str, str]:
+        """Instance id -> value of its tag of this key; one that has none, or that EC2 does not know, is absent."""
+        ...
+
+    def tag(self, instance: str, key: str, value: str) -> None:
+        """Write a tag of an instance."""
+        ...
+
+    def untag(self, instance: str, key: str) -> None:
+        """Remove a tag of an instance; one that is not there is fine."""
+        ...

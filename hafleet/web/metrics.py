@@ -56,6 +56,8 @@ class Metrics:
         self._leads = Gauge("hafleet_dns_leader", "1 while this node writes what the fleet shares.", registry=r)
         self._waits = Gauge("hafleet_hook_waits", "1 while this instance waits in a lifecycle hook.", registry=r)
         self._life_problems = Gauge("hafleet_hook_problems", "Faults of the last run of the hooks' side.", registry=r)
+        self._ending = Gauge("hafleet_servers_ending", "Servers that end through a hook of the settings.", registry=r)
+        self._ending_problems = Gauge("hafleet_server_hook_problems", "Faults of the servers' side.", registry=r)
         self._orders = Gauge("hafleet_orders", "Orders of operators for the fleet that stand.", registry=r)
         self._noticed = Gauge("hafleet_notices", "What EC2 announces for this instance, counted.", registry=r)
         self._calls = Counter("hafleet_aws_calls", "AWS API calls.", ["operation", "outcome"], registry=r)
@@ -91,6 +93,9 @@ class Metrics:
         if report.life is not None:
             self._waits.set(report.life.state.endswith(":Wait"))
             self._life_problems.set(len(report.life.problems))
+        if report.endings is not None:
+            self._ending.set(len(report.endings.rows))
+            self._ending_problems.set(len(report.endings.problems))
         self._noticed.set(len(report.notices))
         self._orders.set(len(report.orders))
         self._held.clear()
