@@ -77,6 +77,10 @@ soak: haproxies ## churn under load on each HAProxy for SOAK_MINUTES=20
 lock: setup ## locks the dependencies (ARGS=--upgrade for newer ones); no host is written down
 	@$(BIN)/python scripts/lock.py $(ARGS)
 
+.PHONY: deb
+deb: setup ## the Debian package, into dist/ (ARGS='--arch arm64 --version 0.1.0-2')
+	@$(BIN)/python scripts/deb.py $(ARGS)
+
 .PHONY: setup
 setup: $(READY) ## installs HAProxy, OpenSSL and Python packages where they are missing
 

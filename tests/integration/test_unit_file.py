@@ -12,7 +12,7 @@ import pytest
 from hafleet.lab.haproxies import Haproxy
 
 ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "docs" / "examples" / "hafleet.service"
+UNIT = ROOT / "packaging" / "systemd" / "hafleet.service"
 SANDBOX = Path(__file__).with_name("sandbox.py")
 EXPOSURE = 1.5  # the most that systemd-analyze may say
 SIGSYS = 31
