@@ -4,6 +4,7 @@ Sources of wake-ups block in their own threads and put a reason on one queue; th
 does not end the loop: its error is reported, and the next pass observes afresh.
 """
 
+import math
 import random
 import signal
 import traceback
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from hafleet.core import endings, situation
+from hafleet.core import endings, situation, waking
 from hafleet.core import report as core_report
 from hafleet.core.cfgtext import parse
 from hafleet.core.dns.model import Situation
@@ -31,19 +32,8 @@ _TRY_AGAIN = "?"  # the digest of no file
 _BACKOFF_MOST = 60.0  # seconds added to the interval at most while AWS does not answer
 
 
-def no_dns(_situation: Situation | None) -> DnsReport | None:
-    """For a node that is not registered anywhere."""
-    return None
-
-
-def no_life(_situation: LifeSituation | None) -> LifeReport | None:
-    """For a node that attends to no lifecycle hooks."""
-    return None
-
-
-def no_endings(_situation: EndingSituation | None) -> EndingReport | None:
-    """For settings that name no hook of servers."""
-    return None
+def nobody(_situation: object) -> None:
+    """A side that the settings have no section for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +45,9 @@ class Assembly:
     reconciler: Reconciler
     history: History
     watch_paths: tuple[Path, ...]
-    announce: Callable[[Situation | None], DnsReport | None] = no_dns  # tells the DNS side, and what that reported last
-    attend: Callable[[LifeSituation | None], LifeReport | None] = no_life  # the same of the hooks' side
-    usher: Callable[[EndingSituation | None], EndingReport | None] = no_endings  # and of the servers' side
+    announce: Callable[[Situation | None], DnsReport | None] = nobody  # tells the DNS side, and what that reported last
+    attend: Callable[[LifeSituation | None], LifeReport | None] = nobody  # the same of the hooks' side
+    usher: Callable[[EndingSituation | None], EndingReport | None] = nobody  # and of the servers' side
 
 
 class Workshop(Protocol):
@@ -91,6 +81,8 @@ class Agent:
         self._refused: tuple[str, HafleetError] | None = None  # digest of settings that were refused, and why
         self._unwatched: HafleetError | None = None  # why no file is watched
         self._failures = 0  # passes in a row that could not read the groups
+        self._ended = -math.inf  # monotonic; of the last pass
+        self._calm = False  # nothing of the last pass waits for AWS
 
     def run(self, locks: Locks, passes: int | None = None) -> None:
         """Run until SIGTERM or SIGINT (or ``passes`` passes). The caller holds the agent's lock.
@@ -113,6 +105,7 @@ class Agent:
                 assembly = fresh
                 fault = self._told(self._guarded_pass(assembly, wake, locks))
                 done += 1
+                self._ended = self._clock.monotonic()
                 self._notifier.tell("READY=1", f"STATUS=pass {done} done{fault}")
                 if done != passes:
                     wake = self._sleep(assembly.settings)
@@ -187,13 +180,15 @@ class Agent:
     def _pass(self, assembly: Assembly, wake: tuple[str, ...]) -> Report:
         started = self._clock.monotonic()
         reconciler = assembly.reconciler
-        world = reconciler.observe()
+        rests, self._calm = self._calm and waking.by_timer(wake), False
+        world = reconciler.observe(rests=rests)
         self._notifier.feed()
         plan = reconciler.plan(world)
         outcome = reconciler.apply(plan)
         self._notifier.feed()
         faults = keep_history(assembly.history, plan, outcome)
         self._failures = self._failures + 1 if isinstance(world.groups, Unknown) else 0
+        self._calm = not (plan.errors or outcome.errors) and waking.calm(plan.decision.memory, plan.held)
         faults += tuple(f for f in (self._refused and self._refused[1], self._unwatched) if f is not None)
         dns = assembly.announce(situation.situation(world, plan.decision, assembly.settings.lifecycle))
         registers = assembly.settings.dns is not None or assembly.settings.eip is not None
@@ -203,17 +198,24 @@ class Agent:
         return make_report(assembly.settings, plan, outcome, around)
 
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
-        """Wait for the timer or a reason; let a burst of reasons settle; feed the watchdog meanwhile."""
+        """Wait for the timer or a reason; let a burst of reasons settle; feed the watchdog meanwhile.
+
+        The first reason after a quiet time is acted on at once, and what follows it settles. Files always settle: several change
+        together, and half of a change is worth nothing.
+        """
         until = self._clock.monotonic() + self._pause(settings)
         woken = False
         while not self._stopping and not woken:
             left = until - self._clock.monotonic()
             if left <= 0:
-                return ("timer",)
+                return (waking.TIMER,)
             woken = self._wakeups.wait(min(left, self._notifier.watchdog / 3 or left))
             self._notifier.feed()
         reasons = self._wakeups.take()
-        latest = self._clock.monotonic() + settings.passes.settle_max
+        now = self._clock.monotonic()
+        if now - self._ended >= settings.passes.settle_max and not all(map(waking.settles, reasons)):
+            return reasons
+        latest = now + settings.passes.settle_max
         while not self._stopping and self._clock.monotonic() < latest:
             if not self._wakeups.wait(min(settings.passes.settle_min, latest - self._clock.monotonic())):
                 break

@@ -29,7 +29,7 @@ from hafleet.core.model import Node
 from hafleet.core.settings import Settings
 from hafleet.core.used_files import used_files
 from hafleet.errors import HafleetError
-from hafleet.ports import NodeMetadata
+from hafleet.ports import NodeMetadata, Tally, Tidings
 from hafleet.reconcile import Plan, Ports, Reconciler
 
 if TYPE_CHECKING:
@@ -48,6 +48,17 @@ def _ignore(operation: str, seconds: float, outcome: str) -> None:
 
 def _unheard(heard: Heard) -> None:
     """Where nobody reads what the event queue brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventOutlet:
+    """Where it goes what the event queue brings."""
+
+    tell: Callable[[Heard], None] = _unheard  # what is for nobody, and failures
+    tally: Tally | None = None  # everything, counted
+
+
+NO_OUTLET = EventOutlet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +83,14 @@ class Parts:
         """The pass over these parts."""
         return Reconciler(self.settings, self.ports)
 
-    def joining(self, wakeups: Wakeups) -> Reconciler:
+    def joining(self, wakeups: Wakeups, tidings: Tidings | None) -> Reconciler:
         """The agent's pass: HAProxy's first start waits for a peer, where the settings have a lifecycle section."""
-        if self.settings.lifecycle is None:
-            return self.reconciler()
-        from hafleet.adapters.peerwatch import PeerListener
+        ports = replace(self.ports, tidings=tidings)
+        if self.settings.lifecycle is not None:
+            from hafleet.adapters.peerwatch import PeerListener
 
-        return Reconciler(self.settings, replace(self.ports, listen=lambda own: PeerListener(own, wakeups)))
+            ports = replace(ports, listen=lambda own: PeerListener(own, wakeups))
+        return Reconciler(self.settings, ports)
 
     def hook_keeper(self, wakeups: Wakeups) -> "HookKeeper | None":
         """This node's hand in its lifecycle hooks; None where the settings have no lifecycle section."""
@@ -189,13 +201,13 @@ class AgentWorkshop:
     """Implements ``agent.Workshop`` for one settings file."""
 
     def __init__(
-        self, path: Path, wakeups: Wakeups, sides: Sides, on_call: OnCall, tell: Callable[[Heard], None] = _unheard
+        self, path: Path, wakeups: Wakeups, sides: Sides, on_call: OnCall, outlet: EventOutlet = NO_OUTLET
     ) -> None:
         self._path = path
         self._wakeups = wakeups
         self._sides = sides
         self._on_call = on_call
-        self._tell = tell  # of every message of the event queue that woke nobody
+        self._outlet = outlet
         self._ears: Ears | None = None
 
     def digest(self) -> str:
@@ -208,14 +220,15 @@ class AgentWorkshop:
     def assemble(self) -> Assembly:
         """The agent's parts. Raises SettingsError."""
         parts = build(self._path, self._on_call)
+        hooks = self._hooks(parts)
         return Assembly(
             settings=parts.settings,
             digest=parts.loaded.digest,
-            reconciler=parts.joining(self._wakeups),
+            reconciler=parts.joining(self._wakeups, self._ears.prover if self._ears else None),
             history=parts.history,
             watch_paths=watch_paths(self._path, parts),
             announce=partial(self._sides.dns.announce, parts.registrar()),
-            attend=partial(self._sides.life.announce, self._hooks(parts)),
+            attend=partial(self._sides.life.announce, hooks),
             usher=partial(self._sides.servers.announce, parts.speaker(self._wakeups)),
         )
 
@@ -226,11 +239,11 @@ class AgentWorkshop:
             return keeper
         from hafleet.eventing import Around, Ears, Leaving
 
-        self._ears = self._ears or Ears(self._tell)
+        self._ears = self._ears or Ears(self._outlet.tell, self._outlet.tally)
         ports = parts.ports
         around = Around(parts.account, parts.membership, ports.metadata, self._wakeups, ports.clock)
         own = self._ears.listen(parts.settings, around)
-        return Leaving(keeper, own, self._tell) if keeper and own else keeper
+        return Leaving(keeper, own, self._outlet.tell) if keeper and own else keeper
 
     def stop(self) -> None:
         """End what was started for the settings in use."""

@@ -36,7 +36,9 @@ def run(path: Path) -> None:
     clock = SystemClock()
     wakeups = Wakeups(clock)
     sides = Sides.of(clock)
-    workshop = compose.AgentWorkshop(path, wakeups, sides, metrics.called, partial(_told, log))
+    workshop = compose.AgentWorkshop(
+        path, wakeups, sides, metrics.called, compose.EventOutlet(partial(_told, log), metrics.events)
+    )
     publisher = Publisher(metrics, status_path(settings.state_dir), log)
 
     def publish(report: Report) -> None:
@@ -62,5 +64,5 @@ def run(path: Path) -> None:
 
 def _told(log: Log, heard: Heard) -> None:
     """A message of the event queue that woke nobody: one line."""
-    tell = log.warning if heard.kind == "odd" else log.info
+    tell = log.warning if heard.odd else log.info
     tell("event", message=heard.text)

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from hafleet.adapters.asg import AsgMembership, Ec2Instances
 from hafleet.adapters.aws import Account
-from hafleet.adapters.queue import FixedQueue, Hearing, OwnQueue, QueueListener
+from hafleet.adapters.queue import FixedQueue, Hearing, NoTally, OwnQueue, Prover, QueueListener
 from hafleet.core.events import Heard, Scope
 from hafleet.core.life import LifeReport, LifeSituation
 from hafleet.core.settings import Settings
 from hafleet.core.sources import question
 from hafleet.errors import HafleetError
-from hafleet.ports import Clock, NodeMetadata, Wakeups
+from hafleet.ports import Clock, NodeMetadata, Tally, Wakeups
 
 REAP_EVERY = 900.0  # seconds between two looks for the queues of dead nodes; apart enough to be two proofs
 
@@ -58,7 +58,7 @@ class Leaving:
             try:
                 self._queue.leave()
             except HafleetError as error:
-                self._tell(Heard("odd", f"the queue stays until it is reaped: {error}"))
+                self._tell(Heard("fault", f"the queue stays until it is reaped: {error}"))
         return report
 
 
@@ -97,7 +97,7 @@ class ReapedQueue:
             for node in self._own.reap(self._instances.states, self._around.clock.wall()):
                 self._tell(Heard("aside", f"removed the queue of {node}, which is dead"))
         except HafleetError as error:
-            self._tell(Heard("odd", f"the queues of dead nodes stay: {error}"))
+            self._tell(Heard("fault", f"the queues of dead nodes stay: {error}"))
 
 
 def leads(around: Around) -> bool:
@@ -121,20 +121,23 @@ def scope_of(settings: Settings, around: Around) -> Scope:
 
 
 class Ears:
-    """The listener of one process, which follows the settings."""
+    """The listener of one process, which follows the settings. ``prover``: of the queue that is heard; None while none is."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, tally: Tally | None = None) -> None:
         self._tell = tell
+        self._tally = tally or NoTally()
         self._listener: QueueListener | None = None
+        self.prover: Prover | None = None
 
     def listen(self, settings: Settings, around: Around) -> OwnQueue | None:
         """Hear the queue of these settings from now on, instead of the one before; the node's own queue, if it is one."""
         self.stop()
-        which = settings.events.queue if settings.events else "none"
-        if which == "none":
+        events = settings.events
+        if events is None or events.queue == "none":
             return None
-        own = None
-        hearing = Hearing(around.wakeups, lambda: scope_of(settings, around), self._tell)
+        own, which = None, events.queue
+        self.prover = Prover(events.interval, around.clock, self._tally)
+        hearing = Hearing(around.wakeups, lambda: scope_of(settings, around), self._tell, self.prover)
         if which == "auto":
             own = OwnQueue(around.account, settings.fleet, lambda: around.metadata.identity().id, self._missing)
             queue: FixedQueue | ReapedQueue = ReapedQueue(own, around, self._tell)
@@ -147,7 +150,7 @@ class Ears:
         """Hear nothing any more. The queue stays: an agent that starts again finds what it missed."""
         if self._listener is not None:
             self._listener.stop()
-            self._listener = None
+            self._listener = self.prover = None
 
     def _missing(self, what: str) -> None:
-        self._tell(Heard("odd", what))
+        self._tell(Heard("fault", what))

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hafleet.core import membership, proxyplan
+from hafleet.core import membership, proof, proxyplan
 from hafleet.core.model import Door, Groups, Installed, Node, Notices, Peer, Silent, Unknown, Worker, World
 from hafleet.core.settings import Settings
+from hafleet.core.sources import Question
 from hafleet.errors import HafleetError, ProxyUnavailable, SourceUnavailable, StoreError
-from hafleet.ports import Clock, Membership, NodeMetadata, NodeNotices, PeerWatch, Proxy, Renderer, Store
+from hafleet.ports import Clock, Membership, NodeMetadata, NodeNotices, PeerWatch, Proxy, Renderer, Store, Tidings
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Ports:
     listen: Callable[[Peer], PeerWatch] | None = (
         None  # at the own peers address; None: HAProxy's first start waits for no peer
     )
+    tidings: Tidings | None = None  # what events are worth; None: nobody hears any
 
 
 class Observer:
@@ -48,16 +50,22 @@ class Observer:
         self._opened = 0.0  # monotonic; of the watch
         self._heard: float | None = None  # monotonic; when a peer was first seen to have come
         self._shut = ports.listen is None  # for good: a node starts its HAProxy for the first time once
+        self._last: tuple[Question, Groups] | None = None  # the last complete read, and what was asked
 
-    def observe(self) -> World:
-        """Each port read once."""
+    def observe(self, *, rests: bool = False) -> World:
+        """Each port read once.
+
+        Args:
+            rests: nothing but the timer woke the pass, and nothing waits for AWS: where events would have told of a change, the
+                groups of the last read are taken again, as what they are, with the time of that read.
+        """
         ports = self._ports
         node = _read(ports.metadata.identity)
         worker, installed = self._worker(), _read(ports.proxy.installed)
         return World(
             at=ports.clock.wall(),
             node=node,
-            groups=_read(lambda: self._groups(node)),
+            groups=_read(lambda: self._groups(node, rests=rests)),
             worker=worker,
             installed=installed,
             notices=_read(ports.notices.notices),
@@ -95,9 +103,17 @@ class Observer:
         self._silences = self._silences + 1 if isinstance(told, Silent) else 0
         return replace(told, passes=self._silences) if isinstance(told, Silent) else found
 
-    def _groups(self, node: Node | Unknown) -> Groups:
+    def _groups(self, node: Node | Unknown, *, rests: bool) -> Groups:
         ask = membership.question(self._settings, None if isinstance(node, Unknown) else node)
-        return self._ports.membership.read(ask.names, ask.tags, ask.ipv6)
+        tidings = self._ports.tidings
+        before = self._last[1] if rests and tidings and self._last and self._last[0] == ask else None
+        if before and tidings and tidings.spares(self._ports.clock.monotonic() - before.started):
+            return before
+        groups = self._ports.membership.read(ask.names, ask.tags, ask.ipv6)
+        if before and tidings and proof.moved(before, groups):
+            tidings.found()
+        self._last = ask, groups
+        return groups
 
 
 def unknowns(world: World) -> tuple[HafleetError, ...]:

@@ -75,9 +75,9 @@ class Reconciler:
         self._observer = Observer(settings, ports)
         self._unsaved: Memory | None = None  # what the disk refused to keep
 
-    def observe(self) -> World:
-        """Each port read once. A failed or partial read is Unknown."""
-        return self._observer.observe()
+    def observe(self, *, rests: bool = False) -> World:
+        """Each port read once. A failed or partial read is Unknown. ``rests``: see ``Observer.observe``."""
+        return self._observer.observe(rests=rests)
 
     # --- decide, plan, guard ----------------------------------------------------------------------------------------
 

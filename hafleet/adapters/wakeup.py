@@ -10,6 +10,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from hafleet.core.waking import FILE
 from hafleet.errors import StoreError
 from hafleet.ports import Clock
 
@@ -92,7 +93,7 @@ class _Changed(FileSystemEventHandler):
             if path is None or path.name.startswith(".") or path.name.endswith((".candidate", "~", ".swp")):
                 continue
             if str(path) in self._names or any(str(path).startswith(folder) for folder in self._folders):
-                self._wakeups.wake(f"file {path.name}")
+                self._wakeups.wake(f"{FILE}{path.name}")
                 return
 
 

@@ -1,4 +1,4 @@
-"""What a message of the event queue is: a reason for a pass, none of our business, or odd. Total: any text has an answer.
+"""What a message of the event queue is: a reason for a pass, a pulse, none of our business, or odd. Total: any text has an answer.
 
 A message is never believed. At worst a forged one makes a pass that was not needed; the pass reads the world for itself.
 Shapes: EventBridge events (Auto Scaling and EC2 user guides), notifications of hooks and groups (Auto Scaling user guide), each as
@@ -34,6 +34,9 @@ _OF_INSTANCES = {  # EventBridge's detail-type of EC2's own events
 }
 
 
+Kind = Literal["wake", "pulse", "aside", "poison", "forged"]  # of a message
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whose events are ours. None: anybody's."""
@@ -45,10 +48,15 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The judgement of one message. ``text`` is one line: the reason for a pass, or why there is none."""
+    """The judgement of one message, or a fault of the queue. ``text`` is one line: the reason for a pass, or why there is none."""
 
-    kind: Literal["wake", "aside", "odd"]
+    kind: Kind | Literal["fault"]
     text: str
+
+    @property
+    def odd(self) -> bool:
+        """True for what somebody should look at."""
+        return self.kind in {"poison", "forged", "fault"}
 
 
 def heard(body: str, scope: Scope) -> Heard:
@@ -64,7 +72,7 @@ def heard(body: str, scope: Scope) -> Heard:
     inner, topic = message.get("Message"), message.get("TopicArn")
     if message.get("Type") == "Notification" and isinstance(inner, str):
         if scope.account and (not isinstance(topic, str) or f":{scope.account}:" not in topic):
-            return Heard("odd", f"forged: sent by the topic {_shown(topic)}, which is none of this account")
+            return Heard("forged", f"forged: sent by the topic {_shown(topic)}, which is none of this account")
         message = _object(inner)
         if isinstance(message, Heard):
             return message
@@ -77,7 +85,7 @@ def _event(message: Mapping[str, object], scope: Scope) -> Heard:
     """One of EventBridge."""
     kind, source, detail = message["detail-type"], message.get("source"), message.get("detail")
     if not isinstance(kind, str) or not isinstance(detail, dict):
-        return Heard("odd", f"poison: the event {_shown(kind)} has no detail")
+        return Heard("poison", f"poison: the event {_shown(kind)} has no detail")
     if foreign := _foreign_account(message.get("account"), scope):
         return foreign
     if source == "aws.autoscaling" and kind in _OF_GROUPS:
@@ -87,6 +95,8 @@ def _event(message: Mapping[str, object], scope: Scope) -> Heard:
         if scope.instances is not None and not (isinstance(instance, str) and instance in scope.instances):
             return Heard("aside", f"{_OF_INSTANCES[kind]} of instance {_shown(instance)}, which is none of ours")
         return Heard("wake", f"event: {_OF_INSTANCES[kind]}")
+    if source == "aws.events" and kind == "Scheduled Event":
+        return Heard("pulse", "events come")
     return Heard("aside", f"{_shown(kind)} of {_shown(source)} wakes nobody")
 
 
@@ -96,7 +106,9 @@ def _notification(message: Mapping[str, object], scope: Scope) -> Heard:
     if kind == _TEST:
         return Heard("aside", "a test notification")
     if not isinstance(kind, str) or kind not in _OF_GROUPS:
-        return Heard("odd", f"poison: neither an event nor a notification, with {_shown(', '.join(sorted(message)))}")
+        return Heard(
+            "poison", f"poison: neither an event nor a notification, with {_shown(', '.join(sorted(message)))}"
+        )
     if foreign := _foreign_account(message.get("AccountId"), scope):
         return foreign
     return _of_group(_OF_GROUPS[kind], message.get("AutoScalingGroupName"), scope)
@@ -105,7 +117,7 @@ def _notification(message: Mapping[str, object], scope: Scope) -> Heard:
 def _of_group(what: str, group: object, scope: Scope) -> Heard:
     """An event of a group: its instances are many, so the reason names the group alone, and a burst is few reasons."""
     if not isinstance(group, str) or not group:
-        return Heard("odd", f"poison: an instance {what}, of no group")
+        return Heard("poison", f"poison: an instance {what}, of no group")
     if scope.groups is not None and group not in scope.groups:
         return Heard("aside", f"an instance {what} in {_shown(group)}, which is none of our groups")
     return Heard("wake", f"event: {_shown(group)} {what}")
@@ -114,18 +126,18 @@ def _of_group(what: str, group: object, scope: Scope) -> Heard:
 def _foreign_account(account: object, scope: Scope) -> Heard | None:
     if not scope.account or account == scope.account:
         return None
-    return Heard("odd", f"forged: of account {_shown(account)}, and this node is of {scope.account}")
+    return Heard("forged", f"forged: of account {_shown(account)}, and this node is of {scope.account}")
 
 
 def _object(text: str) -> dict[str, object] | Heard:
     """The JSON object of a text, or why it is none."""
     if len(text) > LONGEST:
-        return Heard("odd", f"poison: {len(text)} characters")
+        return Heard("poison", f"poison: {len(text)} characters")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return Heard("odd", f"poison: not JSON: {_shown(text)}")
-    return found if isinstance(found, dict) else Heard("odd", f"poison: not an object: {_shown(text)}")
+        return Heard("poison", f"poison: not JSON: {_shown(text)}")
+    return found if isinstance(found, dict) else Heard("poison", f"poison: not an object: {_shown(text)}")
 
 
 def _shown(value: object) -> str:

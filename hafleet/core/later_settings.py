@@ -54,6 +54,8 @@ class Events(Model):
 
     queue: Queue = "none"
     """auto, none or a queue's URL."""
+    interval: Span = 60.0
+    """Time between two reads of the groups while events are proven to come; else every pass reads."""
 
 
 class Eip(Model):

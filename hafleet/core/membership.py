@@ -188,4 +188,4 @@ def _remember(memory: Memory, pools: Mapping[str, Pool], scene: Scene, settings:
         missing={key: entry for pool in pools.values() for key, entry in pool.missing.items()},
         draining={key: start for pool in pools.values() for key, start in pool.draining.items()},
     )
-    return memory if scene.groups is None else replace(memory, read_at=scene.at)
+    return replace(memory, read_at=scene.at) if scene.groups is not None and scene.fresh else memory

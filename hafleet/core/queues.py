@@ -18,6 +18,7 @@ RETENTION = 300  # seconds; what is older wakes nobody for anything
 HIDDEN = 30  # seconds in which a message that was received is not given out again
 TRIES = 5  # receives after which a message goes to the dead-letter queue: its reader died each time
 POLL = 20  # seconds of a long poll; the longest that SQS grants
+PULSE = "rate(1 minute)"  # schedule of the rule that proves to every node that events come
 PROOFS_APART = 600.0  # seconds between two looks that both found no instance
 
 _STEM, _DIGEST = 50, 8
@@ -137,9 +138,16 @@ def topic_policy(fleet: str, place: Place) -> dict[str, object]:
 
 
 def rules(fleet: str, groups: frozenset[str]) -> dict[str, dict[str, object]]:
-    """The rules of EventBridge by name, each with its event pattern: instances of these groups, and EC2's warnings."""
+    """The rules of EventBridge by name, each with its event pattern: instances of these groups, and EC2's own events.
+
+    Args:
+        fleet: its name.
+        groups: every group that the fleet's settings name, and its own; empty where some are found by tag: all groups then.
+    """
+    named: dict[str, object] = {"detail": {"AutoScalingGroupName": sorted(groups)}} if groups else {}
     return {
-        f"hafleet-{fleet}-groups": {
+        f"hafleet-{fleet}-groups": named
+        | {
             "source": ["aws.autoscaling"],
             "detail-type": [
                 "EC2 Instance-launch Lifecycle Action",
@@ -147,13 +155,23 @@ def rules(fleet: str, groups: frozenset[str]) -> dict[str, dict[str, object]]:
                 "EC2 Instance Launch Successful",
                 "EC2 Instance Terminate Successful",
             ],
-            "detail": {"AutoScalingGroupName": sorted(groups)},
         },
         f"hafleet-{fleet}-spot": {
             "source": ["aws.ec2"],
             "detail-type": ["EC2 Spot Instance Interruption Warning", "EC2 Instance Rebalance Recommendation"],
         },
+        # Auto Scaling tells of an end before it comes only where a hook waits for it.
+        f"hafleet-{fleet}-ends": {
+            "source": ["aws.ec2"],
+            "detail-type": ["EC2 Instance State-change Notification"],
+            "detail": {"state": ["shutting-down", "stopping"]},
+        },
     }
+
+
+def pulse_rule(fleet: str) -> str:
+    """The rule of EventBridge whose schedule is ``PULSE`` and that sends to the topic as the others do."""
+    return f"hafleet-{fleet}-pulse"
 
 
 def orphans(

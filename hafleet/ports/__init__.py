@@ -6,7 +6,18 @@ Every read either returns a complete answer or raises a ``SourceUnavailable``/``
 from hafleet.ports.aws import Addresses, Dns, Hooks, Instances, Membership, NodeTags, Orders
 from hafleet.ports.disk import DnsStore, History, LifeStore, Store
 from hafleet.ports.haproxy import Proxy, Renderer
-from hafleet.ports.host import Clock, Locks, NodeMetadata, NodeNotices, Notifier, PeerWatch, Wakeups, Watch
+from hafleet.ports.host import (
+    Clock,
+    Locks,
+    NodeMetadata,
+    NodeNotices,
+    Notifier,
+    PeerWatch,
+    Tally,
+    Tidings,
+    Wakeups,
+    Watch,
+)
 
 __all__ = [
     "Addresses",
@@ -28,6 +39,8 @@ __all__ = [
     "Proxy",
     "Renderer",
     "Store",
+    "Tally",
+    "Tidings",
     "Wakeups",
     "Watch",
 ]

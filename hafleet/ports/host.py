@@ -63,6 +63,30 @@ class Wakeups(Protocol):
         ...
 
 
+class Tidings(Protocol):
+    """What the event queue is worth: whether a change of the groups would have been told by now."""
+
+    def spares(self, age: float) -> bool:
+        """True while a pass that nothing but the timer woke can do with a read of this age, in seconds."""
+        ...
+
+    def found(self) -> None:
+        """A read that was due by time alone shows that instances have come or gone."""
+        ...
+
+
+class Tally(Protocol):
+    """Counts what the event queue brings."""
+
+    def message(self, kind: str, lag: float | None) -> None:
+        """One message: the kind of its judgement, and the seconds since it was sent, where SQS told when."""
+        ...
+
+    def poll(self, *, failing: bool, proven: bool) -> None:
+        """One poll, and whether events are relied on now."""
+        ...
+
+
 class Watch(Protocol):
     """A running watch of files."""
 

@@ -9,6 +9,7 @@ from hafleet import __version__
 from hafleet.core.model import Phase
 from hafleet.core.report import Report
 from hafleet.errors import HafleetError
+from hafleet.web.event_metrics import EventMetrics
 
 
 class Metrics:
@@ -64,6 +65,7 @@ class Metrics:
         self._call_seconds = Counter(
             "hafleet_aws_call_seconds", "Seconds spent in AWS calls.", ["operation"], registry=r
         )
+        self.events = EventMetrics(r)
 
     def called(self, operation: str, seconds: float, outcome: str) -> None:
         """Count one AWS call."""

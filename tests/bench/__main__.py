@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from hafleet.lab.haproxies import LABELS, Haproxy, find
-from tests.bench import arrival, memory, scale
+from tests.bench import arrival, events, memory, scale
 
 PARTS: dict[str, Callable[[Haproxy], dict[str, Any]]] = {
     "scale": scale.measure,
     "arrival": arrival.measure,
+    "events": events.measure,
     "memory": memory.measure,
 }
 

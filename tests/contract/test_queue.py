@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from hafleet.adapters.aws import Account
 from hafleet.adapters.clock import SystemClock
-from hafleet.adapters.queue import FixedQueue, Hearing, OwnQueue, QueueListener
+from hafleet.adapters.queue import FixedQueue, Hearing, NoTally, OwnQueue, Prover, QueueListener
 from hafleet.adapters.queue.listener import Queue
 from hafleet.adapters.wakeup import Wakeups
 from hafleet.core.events import Heard, Scope
@@ -34,8 +34,13 @@ NODE, OTHER = "i-0123456789abcdef0", "i-0fffffffffffffff0"
 LONG = 20.0  # seconds; a bound for waiting
 
 
-def event(group: str = "site", kind: str = "EC2 Instance Launch Successful", account: str = ACCOUNT) -> str:
-    told = {"detail-type": kind, "source": "aws.autoscaling", "account": account}
+def event(
+    group: str = "site",
+    kind: str = "EC2 Instance Launch Successful",
+    account: str = ACCOUNT,
+    source: str = "aws.autoscaling",
+) -> str:
+    told = {"detail-type": kind, "source": source, "account": account}
     return json.dumps(told | {"detail": {"AutoScalingGroupName": group}})
 
 
@@ -84,11 +89,20 @@ def rig() -> Iterator[Rig]:
 
 @dataclass
 class Ear:
-    """A listener with what it heard."""
+    """A listener with what it heard; its own ``ports.Tally``."""
 
     wakeups: Wakeups
     told: list[Heard] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
+    counted: list[tuple[str, float | None]] = field(default_factory=list)
+    polls: list[tuple[bool, bool]] = field(default_factory=list)  # failing, proven
+    prover: Prover = field(default_factory=lambda: Prover(60.0, SystemClock(), NoTally()))
+
+    def message(self, kind: str, lag: float | None) -> None:
+        self.counted.append((kind, lag))
+
+    def poll(self, *, failing: bool, proven: bool) -> None:
+        self.polls.append((failing, proven))
 
     def hears(self, reason: str) -> None:
         """Wait until a pass was woken for this reason."""
@@ -112,9 +126,9 @@ def listen(rig: Rig) -> Iterator[Listen]:
         scope = Scope(ACCOUNT, frozenset({"site"}), frozenset({NODE}))
         wakeups = Wakeups(SystemClock())
         ear = Ear(wakeups)
-        running.append(
-            QueueListener(rig.account, queue, Hearing(wakeups, lambda: scope, ear.told.append), SystemClock())
-        )
+        ear.prover = Prover(60.0, SystemClock(), ear)
+        hearing = Hearing(wakeups, lambda: scope, ear.told.append, ear.prover)
+        running.append(QueueListener(rig.account, queue, hearing, SystemClock()))
         return ear
 
     yield start
@@ -149,6 +163,8 @@ def test_a_message_wakes_and_is_deleted(rig: Rig, listen: Listen) -> None:
     ear.hears("event: site came")
     wait_until(lambda: left(rig, url) == 0, LONG, "the message to be deleted")
     assert ear.told == []
+    ((kind, lag),) = ear.counted
+    assert kind == "wake" and lag is not None and -1 < lag < LONG
 
 
 def test_odd_messages_are_a_line_each_and_the_loop_goes_on(rig: Rig, listen: Listen) -> None:
@@ -168,7 +184,20 @@ def test_odd_messages_are_a_line_each_and_the_loop_goes_on(rig: Rig, listen: Lis
     assert ear.wakeups.take() == ()
     rig.sqs.send_message(QueueUrl=url, MessageBody=event())
     ear.hears("event: site came")
-    assert sorted(found.kind for found in ear.told) == ["aside", "aside", "odd", "odd", "odd", "odd"]
+    assert sorted(found.kind for found in ear.told) == ["aside", "aside", "forged", "poison", "poison", "poison"]
+
+
+def test_a_pulse_wakes_nobody_and_proves_that_events_come(rig: Rig, listen: Listen) -> None:
+    url = fixed(rig)
+    ear = listen(FixedQueue(url))
+    assert not ear.prover.spares(1.0)
+    rig.sqs.send_message(QueueUrl=url, MessageBody=event("Scheduled Event", source="aws.events"))
+    wait_until(lambda: (False, True) in ear.polls, LONG, "the pulse")
+    assert ear.prover.spares(1.0) and not ear.prover.spares(60.0)
+    assert (ear.wakeups.take(), ear.told, [kind for kind, _ in ear.counted]) == ((), [], ["pulse"])
+    rig.sqs.delete_queue(QueueUrl=url)
+    wait_until(lambda: ear.polls[-1][0], LONG, "a poll that fails")
+    assert not ear.prover.spares(1.0)
 
 
 def test_many_messages_are_few_reasons(rig: Rig, listen: Listen) -> None:
@@ -191,7 +220,7 @@ def test_a_queue_that_is_not_there_is_told_and_heard_once_it_is(rig: Rig, listen
     rig.sqs.delete_queue(QueueUrl=url)
     ear = listen(FixedQueue(url))
     wait_until(lambda: bool(ear.told), LONG, "the failure")
-    assert ear.told[0].kind == "odd" and "no events: sqs:ReceiveMessage" in ear.told[0].text
+    assert ear.told[0].kind == "fault" and "no events: sqs:ReceiveMessage" in ear.told[0].text
     rig.sqs.create_queue(QueueName=url.rpartition("/")[2])
     rig.sqs.send_message(QueueUrl=url, MessageBody=event())
     ear.hears("event: site came")
@@ -220,7 +249,7 @@ def test_failures_in_a_row_are_few_lines(rig: Rig) -> None:
             return event.wait(LONG if polls >= 100 else 0)
 
     scope = Scope()
-    hearing = Hearing(Wakeups(SystemClock()), lambda: scope, told.append)
+    hearing = Hearing(Wakeups(SystemClock()), lambda: scope, told.append, Prover(60.0, SystemClock(), NoTally()))
     listener = QueueListener(rig.account, Broken(), hearing, Hasty())
     assert enough.wait(LONG)
     listener.stop()
@@ -309,7 +338,7 @@ def test_an_event_of_a_group_reaches_every_node_of_the_fleet(rig: Rig, listen: L
     rig.cloud.scale("site", 0)
     for ear in ears:
         ear.hears("event: site left")
-    assert [found for ear in ears for found in ear.told if found.kind == "odd"] == []
+    assert [found for ear in ears for found in ear.told if found.odd] == []
 
 
 # --- leaving ----------------------------------------------------------------------------------------------------------

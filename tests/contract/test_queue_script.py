@@ -13,7 +13,7 @@ import pytest
 
 from hafleet.adapters.aws import Account
 from hafleet.adapters.clock import SystemClock
-from hafleet.adapters.queue import FixedQueue, Hearing, QueueListener
+from hafleet.adapters.queue import FixedQueue, Hearing, NoTally, Prover, QueueListener
 from hafleet.adapters.wakeup import Wakeups
 from hafleet.core.events import Heard, Scope
 from hafleet.core.settings import Aws
@@ -144,7 +144,7 @@ def listen(sqs: Sqs, account_and_servers: tuple[Account, dict[str, Sqs]]) -> Ite
 
     def start() -> Ear:
         wakeups, told = Wakeups(SystemClock()), list[Heard]()
-        hearing = Hearing(wakeups, lambda: SCOPE, told.append)
+        hearing = Hearing(wakeups, lambda: SCOPE, told.append, Prover(60.0, SystemClock(), NoTally()))
         running.append(QueueListener(account_and_servers[0], FixedQueue(sqs.url), hearing, Quick()))
         return Ear(wakeups, told, running[-1])
 
@@ -165,7 +165,7 @@ def test_a_thousand_events_are_few_reasons_and_a_line_for_each_poison(sqs: Sqs, 
     drained(sqs)
     assert ear.wakeups.take() == ("event: site came", "event: site left")
     wait_until(lambda: len(ear.told) == 400, LONG, "the last line")
-    assert sorted(found.kind for found in ear.told) == ["aside"] * 200 + ["odd"] * 200
+    assert sorted(found.kind for found in ear.told) == ["aside"] * 200 + ["poison"] * 200
     assert sqs.asked.count("DeleteMessageBatch") == 100
 
 
@@ -205,7 +205,7 @@ def test_no_failure_of_a_poll_ends_it(sqs: Sqs, listen: Callable[[], Ear], statu
     drained(sqs)
     assert ear.wakeups.take() == ("event: site came",)
     assert len(ear.told) == 3  # after the first, the second and the fourth failure
-    assert all(found.kind == "odd" and says in found.text for found in ear.told)
+    assert all(found.kind == "fault" and says in found.text for found in ear.told)
 
 
 def test_a_message_that_could_not_be_deleted_comes_again_and_harms_nobody(sqs: Sqs, listen: Callable[[], Ear]) -> None:
@@ -224,5 +224,5 @@ def test_a_message_without_a_body_is_odd(sqs: Sqs, listen: Callable[[], Ear]) ->
     sqs.waiting = [""]
     ear = listen()
     drained(sqs)
-    wait_until(lambda: [found.kind for found in ear.told] == ["odd"], LONG, "its line")
+    wait_until(lambda: [found.kind for found in ear.told] == ["poison"], LONG, "its line")
     assert ear.wakeups.take() == ()

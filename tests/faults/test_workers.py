@@ -43,8 +43,8 @@ def gets_an_answer(stage: Stage) -> bool:
 class Patient(Reconciler):
     """The control: it never looks past a worker that does not answer."""
 
-    def observe(self) -> World:
-        seen = super().observe()
+    def observe(self, *, rests: bool = False) -> World:
+        seen = super().observe(rests=rests)
         return replace(seen, worker=Unknown(seen.worker.reason)) if isinstance(seen.worker, Silent) else seen
 
 

@@ -22,7 +22,7 @@ from tests.fakes.worlds import make_settings
 class Blind:
     """Parts of a pass that fail at once: the loop is what is looked at."""
 
-    def observe(self) -> object:
+    def observe(self, *, rests: bool) -> object:
         raise HafleetError("nothing to see")
 
 

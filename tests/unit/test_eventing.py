@@ -128,7 +128,7 @@ def test_a_queue_that_cannot_be_left_is_told_once_and_keeps_nothing_back() -> No
     report = replace(WAITS, result="CONTINUE")
     leaving = Leaving(Keeper(report, report), own, told.append)
     assert [leaving.run(SITUATION), leaving.run(SITUATION)] == [report, report]
-    assert [(found.kind, "until it is reaped" in found.text) for found in told] == [("odd", True)]
+    assert [(found.kind, "until it is reaped" in found.text) for found in told] == [("fault", True)]
 
 
 # --- reaping ----------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_look_that_fails_keeps_no_events_back() -> None:
     queue = ReapedQueue(own, here, told.append)
     cast("Later", here.clock).now = REAP_EVERY
     assert queue.url() == own.url()
-    assert [found.kind for found in told] == ["odd"]
+    assert [found.kind for found in told] == ["fault"]
 
 
 def test_a_node_that_left_reaps_nothing() -> None:

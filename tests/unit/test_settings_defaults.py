@@ -160,7 +160,7 @@ def test_every_default() -> None:
             "unhealthy_after": 0.0,
             "drain": {"quiet": 10.0, "max": 900.0},
         },
-        "events": {"queue": "none"},
+        "events": {"queue": "none", "interval": 60.0},
         "eip": {"pool_tag": {"pool": "edge"}},
         "safety": {
             "max_removal": 0.15,

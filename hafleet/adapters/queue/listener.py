@@ -2,20 +2,22 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
 from hafleet.adapters import aws
+from hafleet.adapters.queue.prover import Prover
 from hafleet.core.events import Heard, Scope, heard
 from hafleet.core.queues import POLL, account_of
 from hafleet.errors import HafleetError
 from hafleet.ports import Clock, Wakeups
 
 NO_QUEUE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+_SENT: Final = "SentTimestamp"
 _BATCH = 10  # messages per receive at most (SQS)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after failures in a row
 _LONGEST_STOP = 2.0  # seconds that a stop waits for a poll
@@ -53,7 +55,8 @@ class Hearing:
 
     wakeups: Wakeups  # woken for those that are ours
     scope: Callable[[], Scope]  # asked once per batch whose events are ours; the account is the queue's
-    tell: Callable[[Heard], None]  # told of all that woke nobody, and of failures, one line each
+    tell: Callable[[Heard], None]  # told of all that is for nobody, and of failures, one line each
+    prover: Prover | None = None  # told of everything
 
 
 class QueueListener:
@@ -90,7 +93,9 @@ class QueueListener:
             try:
                 self._poll()
                 self._failures = 0
+                self._polled(failing=False)
             except Exception as error:  # without events the timer still finds every change
+                self._polled(failing=True)
                 self._failed(error)
                 self._clock.wait(self._stops, self._pause())
 
@@ -102,31 +107,43 @@ class QueueListener:
             return
         client, _, region = self._account.messages()
         with aws.translated("sqs:ReceiveMessage", region), _losing(self._queue):
-            answer: Any = client.receive_message(QueueUrl=url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=POLL)
+            answer: Any = client.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=POLL, MessageSystemAttributeNames=[_SENT]
+            )
         messages = answer.get("Messages") or []
         if not messages or self._stops.is_set():
             return
         scope = replace(self._hearing.scope(), account=account_of(url))
         for message in messages:
-            self._hear(heard(str(message.get("Body") or ""), scope))
+            self._hear(heard(str(message.get("Body") or ""), scope), message.get("Attributes") or {})
         entries: Any = [
             {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]} for number, message in enumerate(messages)
         ]
         with aws.translated("sqs:DeleteMessage", region):
             client.delete_message_batch(QueueUrl=url, Entries=entries)
 
-    def _hear(self, found: Heard) -> None:
+    def _hear(self, found: Heard, attributes: Mapping[str, str]) -> None:
+        sent = attributes.get(_SENT, "")  # milliseconds since the epoch
+        if self._hearing.prover is not None:
+            self._hearing.prover.heard(found, self._clock.wall() - int(sent) / 1000 if sent.isdecimal() else None)
         if found.kind == "wake":
             self._hearing.wakeups.wake(found.text)
-        else:
+        elif found.kind != "pulse":
             self._hearing.tell(found)
+
+    def _polled(self, *, failing: bool) -> None:
+        if self._hearing.prover is not None:
+            self._hearing.prover.polled(failing=failing)
 
     def _failed(self, error: Exception) -> None:
         """Told at the first failure, and each time their number doubles: a queue that is gone for a day is few lines."""
         self._failures += 1
         if self._failures & (self._failures - 1) == 0:
-            what = str(error) if isinstance(error, HafleetError) else f"internal error, please report it: {error!r}"
-            self._hearing.tell(Heard("odd", f"no events: {aws.one_line(what)}"))
+            odd = aws.one_line(f"internal error, please report it: {error!r}")
+            what = (
+                " ".join(str(error).split()) if isinstance(error, HafleetError) else odd
+            )  # whole: its end says what to do
+            self._hearing.tell(Heard("fault", f"no events: {what}"))
 
     def _pause(self) -> float:
         """Seconds, by full jitter."""
