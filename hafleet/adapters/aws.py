@@ -65,6 +65,7 @@ _DENIED = _EXPIRED | frozenset(
 )
 _NO_SUCH = "InvalidInstanceID.NotFound"
 _ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
+_REFUSED = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
 _LONG_POLL = 20.0  # seconds that SQS holds a receive at most
 _STARTED = "hafleet_started"  # key in botocore's request context
 
@@ -255,8 +256,15 @@ def _from_answer(error: ClientError, call: str, where: str) -> SourceUnavailable
     if code in _EXPIRED:
         return AwsDenied(what, where=where, fix="renew the credentials, and check this host's clock")
     if code in _DENIED or status in {401, 403}:
-        return AwsDenied(what, where=where, fix=f"allow {call} to this node's role")
+        fix = f"allow {_lacking(message, call)} to this node's role; `hafleet iam-policy` prints all that it needs"
+        return AwsDenied(what, where=where, fix=fix)
     return SourceUnavailable(what, where=where, fix="nothing now: it is tried again; HAProxy keeps what it has")
+
+
+def _lacking(message: str, call: str) -> str:
+    """The action to allow. AWS may name another than the call's (CreateQueue needs TagQueue, too), and SQS writes it small."""
+    named = _REFUSED.search(message)
+    return call if named is None or named[1].lower() == call.lower() else named[1]
 
 
 def one_line(text: str) -> str:

@@ -163,6 +163,18 @@ class Cloud:
         """Put a fault in force (see aws_faults); returns its id."""
         return int(self.control("POST", "faults", {"kind": kind, **what})["id"])
 
+    def enforce(self, policy: dict[str, Any] | None, caller: str = NODES) -> None:
+        """From now on IAM allows this caller (an access key) what the policy says and nothing else; None: everything.
+
+        Raises:
+            ValueError: the policy is not one.
+        """
+        self.control("POST", "policies", {"caller": caller, "policy": policy})
+
+    def refused(self) -> list[dict[str, str]]:
+        """What IAM has refused since the last change of a policy: caller, action, resource."""
+        return list(self.control("GET", "policies")["refused"])
+
     def heal(self, fault: int | None = None) -> None:
         """End one fault, or all."""
         self.control("DELETE", "faults" if fault is None else f"faults?id={fault}")
