@@ -115,10 +115,7 @@ class Speaker:
             self._memory = replace(self._memory, tag=found.get(told.node.id, ""))
             act = ending_acts.next_tag(told, self._memory)
         if act is not None and not isinstance(act, ReadOwn):
-            if act.value:
-                self._ports.tags.tag(told.node.id, DRAINED, act.value)
-            else:
-                self._ports.tags.untag(told.node.id, DRAINED)
+            self._ports.tags.tag(told.node.id, DRAINED, act.value)
             self._memory = replace(self._memory, tag=act.value)
         return _NEVER
 

@@ -34,12 +34,6 @@ class Ec2NodeTags:
         with aws.translated("ec2:CreateTags", region):
             client.create_tags(Resources=[instance], Tags=[{"Key": key, "Value": value[:_VALUE]}])
 
-    def untag(self, instance: str, key: str) -> None:
-        """See ``ports.NodeTags.untag``. Whatever its value is."""
-        _, client, region = self._account.scaling()
-        with aws.translated("ec2:DeleteTags", region):
-            client.delete_tags(Resources=[instance], Tags=[{"Key": key}])
-
     def _page(self, ids: list[str], key: str) -> dict[str, str]:
         """The tags of some instances, over all pages."""
         _, client, region = self._account.scaling()

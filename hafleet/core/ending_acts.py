@@ -22,7 +22,7 @@ _IDLE = 600.0  # seconds to the next look while nothing is due
 class EndingMemory:
     """What one process knows of its own doing. A new process finds it out anew. Times are of a clock that does not step."""
 
-    tag: str | None = None  # the own tag's value; "" when there is none, None while that is not known
+    tag: str | None = None  # the own tag's value; "" when it is empty or not there, None while that is not known
     told: Mapping[str, str] | None = None  # node -> value of its tag, as last read; None: never
     told_at: float = 0.0
     since: float = 0.0  # when this node began to wait for the others; 0 while it does not
@@ -38,7 +38,7 @@ class ReadOwn:
 
 @dataclass(frozen=True, slots=True)
 class WriteTag:
-    """Write the own tag; "" removes it."""
+    """Write the own tag. It is emptied, not removed: a role cannot be held to its own instance for DeleteTags."""
 
     value: str
 

@@ -56,7 +56,7 @@ class EndingSituation:
 
     @property
     def value(self) -> str:
-        """What the own tag should say: "" for no tag. A node that nobody else asks needs none."""
+        """What the own tag should say; "" for nothing. A node that nobody else asks needs to say nothing."""
         return written(ending.instance for ending in self.endings if ending.drained) if self.others else ""
 
 

@@ -165,7 +165,3 @@ class NodeTags(Protocol):
     def tag(self, instance: str, key: str, value: str) -> None:
         """Write a tag of an instance."""
         ...
-
-    def untag(self, instance: str, key: str) -> None:
-        """Remove a tag of an instance; one that is not there is fine."""
-        ...
