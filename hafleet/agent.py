@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from hafleet.core import endings, situation, waking
+from hafleet.core import cuts, endings, situation, waking
 from hafleet.core import report as core_report
 from hafleet.core.cfgtext import parse
 from hafleet.core.dns.model import Situation
@@ -26,7 +26,7 @@ from hafleet.core.report import Report
 from hafleet.core.settings import Settings
 from hafleet.errors import HafleetError, SettingsError
 from hafleet.ports import Clock, History, Locks, Notifier, Wakeups, Watch
-from hafleet.reconcile import Outcome, Plan, Reconciler
+from hafleet.reconcile import Outcome, Plan, Reconciler, cut_by
 
 _TRY_AGAIN = "?"  # the digest of no file
 _BACKOFF_MOST = 60.0  # seconds added to the interval at most while AWS does not answer
@@ -81,6 +81,7 @@ class Agent:
         self._refused: tuple[str, HafleetError] | None = None  # digest of settings that were refused, and why
         self._unwatched: HafleetError | None = None  # why no file is watched
         self._failures = 0  # passes in a row that could not read the groups
+        self._ledger = cuts.Ledger()
         self._ended = -math.inf  # monotonic; of the last pass
         self._calm = False  # nothing of the last pass waits for AWS
 
@@ -194,7 +195,10 @@ class Agent:
         registers = assembly.settings.dns is not None or assembly.settings.eip is not None
         life = assembly.attend(situation.life(world, plan.decision, dns, registers=registers))
         ending = assembly.usher(endings.situation(assembly.settings, world, plan.decision))
-        around = Circumstances(wake, self._clock.monotonic() - started, faults, dns, life, ending)
+        self._ledger = cuts.after(self._ledger, cut_by(assembly.settings, plan, outcome, life))
+        around = Circumstances(
+            wake, self._clock.monotonic() - started, faults, dns, life, ending, cut=self._ledger.cuts
+        )
         return make_report(assembly.settings, plan, outcome, around)
 
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
@@ -241,6 +245,7 @@ class Circumstances:
     dns: DnsReport | None = None
     life: LifeReport | None = None
     endings: EndingReport | None = None
+    cut: tuple[cuts.Cut, ...] = ()
 
 
 def keep_history(history: History, plan: Plan, outcome: Outcome) -> tuple[HafleetError, ...]:
@@ -281,5 +286,6 @@ def make_report(settings: Settings, plan: Plan, outcome: Outcome, around: Circum
         orders=tuple(order.sentence for order in memory.orders),
         dns=around.dns,
         life=around.life,
+        cuts=around.cut,
         endings=around.endings,
     )

@@ -144,6 +144,8 @@ def once(path: Path, as_json: bool, force: bool) -> None:
     """Run one pass, and one of DNS unless an agent runs, which does that in its own time. Exit 3 when something is held."""
     from hafleet import compose, publish, registering, show
     from hafleet.agent import Circumstances, keep_history, make_report
+    from hafleet.core import cuts
+    from hafleet.reconcile import cut_by
 
     with exits():
         parts = compose.build(path)
@@ -153,7 +155,8 @@ def once(path: Path, as_json: bool, force: bool) -> None:
             made = reconciler.plan(reconciler.observe(), force=force)
             done = reconciler.apply(made)
             faults = keep_history(parts.history, made, done)
-            around = Circumstances(("once",), time.monotonic() - started, faults)
+            cut = cuts.after(cuts.Ledger(), cut_by(parts.settings, made, done)).cuts
+            around = Circumstances(("once",), time.monotonic() - started, faults, cut=cut)
             report = make_report(parts.settings, made, done, around)
         report = replace(report, dns=registering.once(parts, made))
         registering.show(parts, report, lambda fault: click.echo(fault, err=True))

@@ -109,7 +109,7 @@ class HookKeeper:
 
     def _complete(self, act: Complete, told: LifeSituation) -> None:
         """What was decided is kept before it is told, so that a crash between the two does not decide anew."""
-        memory = decided(self._load(told.node.id), act.result, act.reason)
+        memory = decided(self._load(told.node.id), act.result, act.reason, act.cut)
         self._keep(memory)
         if act.result == "ABANDON" and self._rules.lifecycle.abandon_tag:
             self._tag(act.reason, told)
@@ -118,8 +118,8 @@ class HookKeeper:
         except HookGone as error:
             self._gone(act.hook, told, error)
             return
-        self._keep(ended(memory, act.hook, self._now()))
-        self._tell(f"completed hook {act.hook} ({memory.state}) with {act.result}: {act.reason}")
+        self._keep(ended(replace(memory, cut=0), act.hook, self._now()))  # another hook of this wait cuts nothing more
+        self._tell(f"completed hook {act.hook} ({memory.state}) with {act.result}: {act.reason}", act.cut)
 
     def _tag(self, reason: str, told: LifeSituation) -> None:
         """The tag is for people: its refusal keeps nothing back."""
@@ -157,8 +157,8 @@ class HookKeeper:
         except StoreError as error:
             self._problems.append(str(error))
 
-    def _tell(self, what: str) -> None:
-        self._done.append(Deed(self._now(), what))
+    def _tell(self, what: str, cut: int = 0) -> None:
+        self._done.append(Deed(self._now(), what, cut))
         self._ports.wake("lifecycle")
 
     def _now(self) -> float:

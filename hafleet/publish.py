@@ -65,6 +65,7 @@ class Publisher:
         self._endings_told: frozenset[str] = frozenset()
         self._notices: frozenset[str] = frozenset()
         self._orders: frozenset[str] = frozenset()
+        self._cuts = 0  # number of the last cut that was told
 
     def __call__(self, report: Report) -> None:
         """Log, count, write the status file."""
@@ -76,6 +77,7 @@ class Publisher:
         self._tell_life(report)
         if report.endings is not None:
             self._tell_endings(report.endings)
+        self._tell_cuts(report)
         write_status(self._path, report, lambda fault: self._log.error("status file not written", fault=fault))
 
     def _tell(self, report: Report) -> None:
@@ -158,6 +160,13 @@ class Publisher:
             if problem not in self._endings_told:
                 self._log.warning("server hooks", problem=problem)
         self._endings_told = frozenset(told.problems)
+
+    def _tell_cuts(self, report: Report) -> None:
+        """Connections that were cut, each time some are."""
+        for cut in report.cuts:
+            if cut.number > self._cuts:
+                self._log.warning("connections cut", by=cut.kind, connections=cut.connections, cut=cut.sentence)
+                self._cuts = cut.number
 
 
 def write_status(path: Path, report: Report, on_fault: Callable[[str], None]) -> None:

@@ -6,9 +6,10 @@ that the store keeps, and it is written before anything is applied, so that a dr
 
 from dataclasses import dataclass, replace
 
-from hafleet.core import gate, guard, membership, phase, proxyplan, situation, switch
+from hafleet.core import cuts, gate, guard, membership, phase, proxyplan, situation, switch
 from hafleet.core.command import Command
 from hafleet.core.features import features
+from hafleet.core.life import LifeReport
 from hafleet.core.model import Held, Installed, Memory, Rendered, Silent, Unknown, Version, Worker, World
 from hafleet.core.settings import Settings
 from hafleet.errors import (
@@ -63,6 +64,7 @@ class Outcome:
     wrote: bool = False
     reloaded: tuple[str, ...] = ()  # the reasons of the reload that was done
     errors: tuple[HafleetError, ...] = ()
+    removed: tuple[proxyplan.Key, ...] = ()  # servers that were removed, with the sessions that they had
 
 
 class Reconciler:
@@ -153,11 +155,14 @@ class Reconciler:
         errors += faults
         if plan.wanted is None or plan.proxy.empty:
             return Outcome(turned, errors=errors)
+        due = Outcome()
         try:
-            done = self._carry_out(plan, plan.wanted)
-        except HafleetError as error:
-            return Outcome(turned, errors=(*errors, error))
-        return replace(done, commands=done.commands + turned, errors=(*errors, *done.errors))
+            due = self._send(plan, plan.wanted)
+            done = self._finish(plan, plan.wanted, due)
+        except HafleetError as error:  # what was sent before has been done
+            done = Outcome(due.commands, errors=(error,))
+        errors = (*errors, *done.errors)
+        return replace(done, commands=done.commands + turned, errors=errors, removed=due.removed)
 
     def _turn(self, plan: Plan) -> tuple[int, tuple[HafleetError, ...]]:
         """Turn the health endpoint, before all else. Where that fails, the servers still follow their groups."""
@@ -170,32 +175,34 @@ class Reconciler:
             return 0, (error,)
         return len(plan.health), ()
 
-    def _carry_out(self, plan: Plan, wanted: Rendered) -> Outcome:
-        """Runtime commands first, for they reach traffic in milliseconds; then the file; or a reload where one is due.
+    def _send(self, plan: Plan, wanted: Rendered) -> Outcome:
+        """Runtime commands first, for they reach traffic in milliseconds. The outcome tells why a reload is still due.
 
         A text of another structure is checked before any of its commands: a broken one may lack servers that should stay.
         """
         proxy, worker = self._ports.proxy, _target(plan.world.worker)
-        reasons = plan.proxy.reload
-        sent = 0
-        faults: tuple[HafleetError, ...] = ()
-        if plan.proxy.commands and worker:
-            if reasons or plan.proxy.held_write:
-                proxy.check(wanted)
-            try:
-                proxy.run(worker.pid, plan.proxy.commands)
-                sent = len(plan.proxy.commands)
-            except UnexpectedReply as error:
-                reasons = (*reasons, f"runtime command refused: {error.what}")
-                faults = (error,)
-        if reasons and worker:
-            return self._reload(plan, wanted, worker, Outcome(sent, False, reasons, faults))
+        due = Outcome(reloaded=plan.proxy.reload)
+        if not plan.proxy.commands or not worker:
+            return due
+        if plan.proxy.reload or plan.proxy.held_write:
+            proxy.check(wanted)
+        try:
+            proxy.run(worker.pid, plan.proxy.commands)
+        except UnexpectedReply as error:
+            return replace(due, reloaded=(*due.reloaded, f"runtime command refused: {error.what}"), errors=(error,))
+        return replace(due, commands=len(plan.proxy.commands), removed=plan.proxy.removed)
+
+    def _finish(self, plan: Plan, wanted: Rendered, due: Outcome) -> Outcome:
+        """After the commands: the file, or a reload where one is due."""
+        proxy, worker = self._ports.proxy, _target(plan.world.worker)
+        if due.reloaded and worker:
+            return self._reload(plan, wanted, worker, due)
         if plan.proxy.write and not plan.proxy.held_write:
             proxy.check(wanted)
             self._observer.shut()
             proxy.install(wanted)
-            return Outcome(sent, True)
-        return Outcome(sent)
+            return Outcome(due.commands, True)
+        return Outcome(due.commands)
 
     def put_back(self, earlier: Rendered, reason: str) -> Outcome:
         """Make HAProxy run an earlier configuration and freeze with this reason. The guard is not asked: a person decided."""
@@ -240,6 +247,21 @@ class Reconciler:
             return (error,)
         self._unsaved = None
         return ()
+
+
+def cut_by(settings: Settings, plan: Plan, done: Outcome, life: LifeReport | None = None) -> cuts.Seen:
+    """What a pass knows of connections that were cut."""
+    memory = plan.decision.memory
+    return cuts.Seen(
+        at=plan.world.at,
+        node=memory.node.id if memory.node else "",
+        worker=plan.world.worker,
+        removed=done.removed,
+        verdicts=plan.decision.verdicts,
+        life=life,
+        hard_stop=settings.haproxy.hard_stop_after,
+        max_reloads=settings.haproxy.max_reloads,
+    )
 
 
 def _target(worker: Worker | Unknown) -> Worker | None:

@@ -57,7 +57,8 @@ def status(report: Report, now: float) -> RenderableType:
             )
         )
         refused = f"  failed reloads {p.failed_reloads}" if p.failed_reloads else ""
-        parts.append(Text(f"structure {short(p.structure) or 'not ours'}  old workers {p.old_workers}{refused}"))
+        old = f"{p.old_workers}{f' with {p.old_sessions} connections' if p.old_sessions else ''}"
+        parts.append(Text(f"structure {short(p.structure) or 'not ours'}  old workers {old}{refused}"))
     else:
         parts.append(Text("haproxy does not answer", style="bold red"))
     if report.membership_at:
@@ -72,6 +73,7 @@ def status(report: Report, now: float) -> RenderableType:
         parts.append(Text(f"frozen: {report.frozen}; `hafleet thaw` goes on", style="bold yellow"))
     rows = [(b.name, b.members, b.up, b.draining, b.parked, b.sessions) for b in report.backends]
     parts += ["", table(("backend", "servers", "up", "draining", "parked", "sessions"), rows)]
+    parts += [Text(f"cut {age(now - cut.at)} ago  {cut.sentence}", style="yellow") for cut in report.cuts]
     parts += [Text(f"held  {h.subject}: {h.reason} [{h.rule}]", style="yellow") for h in report.held]
     parts += [Text(f"fault {error}", style="red") for error in report.errors]
     return Group(*parts)

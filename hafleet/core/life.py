@@ -28,6 +28,7 @@ class LifeSituation:
     record: Record = "none"  # how this node stands in DNS
     spot_at: float = 0.0  # wall clock at which EC2 takes this spot instance back; 0 when it does not
     alone: bool = False  # no other instance of the group is in service
+    old_sessions: int = 0  # connections of the old workers to servers, as far as they are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class LifeMemory:
     done: Mapping[str, float] = field(default_factory=dict)  # hook -> when it was completed in this wait, or found gone
     result: Literal["", "CONTINUE", "ABANDON"] = ""  # what was decided in this wait; it is not decided twice
     reason: str = ""  # why
+    cut: int = 0  # connections that were not waited for any more, when that was decided
     left_at: float = 0.0  # when the node began to leave; 0 while it does not
     record_gone_at: float = 0.0  # when its record was first seen gone; 0 while it is not
     quiet_since: float = 0.0  # when its last connection was seen to have ended; 0 while there are some
@@ -54,6 +56,7 @@ class Deed:
 
     at: float  # wall clock; of two deeds the later has the higher
     what: str
+    cut: int = 0  # connections that end with the instance because of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def remembered(memory: LifeMemory, told: LifeSituation, at: float) -> LifeMemory
     if memory.node != told.node.id:
         memory = LifeMemory(node=told.node.id)
     if told.state and told.state != memory.state:
-        memory = replace(memory, state=told.state, since=at, beats={}, done={}, result="", reason="")
+        memory = replace(memory, state=told.state, since=at, beats={}, done={}, result="", reason="", cut=0)
     busy = told.sessions is None or told.sessions > 0 or told.old_workers > 0
     mute = told.sessions is None and not told.leaving
     return replace(
@@ -103,9 +106,9 @@ def beaten(memory: LifeMemory, hook: str, at: float) -> LifeMemory:
     return replace(memory, beats={**memory.beats, hook: at})
 
 
-def decided(memory: LifeMemory, result: Result, reason: str) -> LifeMemory:
+def decided(memory: LifeMemory, result: Result, reason: str, cut: int = 0) -> LifeMemory:
     """The memory before a hook is completed: what was decided once stands for every hook of this wait."""
-    return replace(memory, result=result, reason=reason)
+    return replace(memory, result=result, reason=reason, cut=cut)
 
 
 def ended(memory: LifeMemory, hook: str, at: float) -> LifeMemory:

@@ -65,6 +65,7 @@ class Complete:
     hook: str
     result: Result
     reason: str
+    cut: int = 0  # connections that are not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _verdict(scene: Scene, transition: str, hook: str) -> Complete | Rest:
     """Complete, or how long at most to wait, and for what."""
     memory = scene.memory
     if memory.result:
-        return Complete(hook, memory.result, memory.reason)
+        return Complete(hook, memory.result, memory.reason, memory.cut)
     return _launch(scene, hook) if transition == "launch" else _terminate(scene, hook)
 
 
@@ -143,7 +144,8 @@ def _terminate(scene: Scene, hook: str) -> Complete | Rest:
         spot = scene.told.spot_at - _SPOT_MARGIN - scene.told.at
         over, limit = (spot, "spot notice") if spot < over else (over, limit)
     if over <= 0:
-        return Complete(hook, "CONTINUE", f"the {limit} is over: it no longer waits for {lacks}")
+        cut = (scene.told.sessions or 0) + scene.told.old_sessions
+        return Complete(hook, "CONTINUE", f"the {limit} is over: it no longer waits for {lacks}", cut)
     return Rest(min(left, over), lacks)
 
 
@@ -159,7 +161,8 @@ def _drained(scene: Scene) -> tuple[str, float]:
     if told.sessions is None:
         return "HAProxy to tell of its connections", _IDLE
     if not memory.quiet_since:
-        return f"{told.sessions} connections and {told.old_workers} old workers to end", _IDLE
+        held = f" with {told.old_sessions} more" if told.old_sessions else ""
+        return f"{told.sessions} connections and {told.old_workers} old workers{held} to end", _IDLE
     if (left := memory.quiet_since + scene.rules.lifecycle.drain.quiet - at) > 0:
         return "new connections to stay away", left
     return "", 0.0

@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from hafleet.core.notices import QUIET
-from hafleet.core.notices import Door as Door  # noqa: PLC0414  # this and the next two are words of the model, kept apart
+from hafleet.core.notices import Door as Door  # noqa: PLC0414  # this and the next three are words of the model, kept apart
 from hafleet.core.notices import Notice as Notice  # noqa: PLC0414
 from hafleet.core.notices import Notices as Notices  # noqa: PLC0414
+from hafleet.core.oldworker import OldWorker as OldWorker  # noqa: PLC0414
 from hafleet.core.orders import Order, Verb
 
 IPAddress = IPv4Address | IPv6Address
@@ -140,6 +141,7 @@ class Worker:
     old_workers: int  # workers of earlier loads that still hold connections
     failed_reloads: int = 0  # master's [failed: N]
     learned: bool = True  # its stick tables came from its peers, or it gave up waiting for them
+    old: tuple[OldWorker, ...] = ()  # the old workers one by one, as far as the master could tell
 
 
 @dataclass(frozen=True, slots=True)

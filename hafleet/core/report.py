@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from hafleet.core.cuts import Cut, old_sessions
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.endings import EndingReport
 from hafleet.core.life import LifeReport
@@ -58,6 +59,7 @@ class ProxyReport:
     structure: str = ""  # the stamp the worker carries
     old_workers: int = 0
     failed_reloads: int = 0
+    old_sessions: int = 0  # connections of the old workers to servers, as far as they are known
 
     @classmethod
     def of(cls, worker: Worker) -> Self:
@@ -70,6 +72,7 @@ class ProxyReport:
             structure=worker.stamp,
             old_workers=worker.old_workers,
             failed_reloads=worker.failed_reloads,
+            old_sessions=old_sessions(worker.old),
         )
 
 
@@ -100,6 +103,7 @@ class Report:
     orders: tuple[str, ...] = ()  # what operators ordered for the fleet, a sentence each
     life: LifeReport | None = None  # the last of the hooks' side, which runs beside the passes; None without lifecycle
     endings: EndingReport | None = None  # the last of the servers' side; None without such hooks
+    cuts: tuple[Cut, ...] = ()  # the last connections that were cut, since the agent started
 
 
 def backend_reports(members: Mapping[str, tuple[Member, ...]], worker: Worker | Unknown) -> tuple[BackendReport, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hafleet.core import phase, switch
 from hafleet.core.cfgtext import parse
+from hafleet.core.cuts import old_sessions
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.drains import takes_traffic
@@ -82,6 +83,7 @@ def life(world: World, decision: Decision, dns: DnsReport | None, *, registers: 
         record=_record(memory, dns) if registers else "none",
         spot_at=notices.spot.at if notices and notices.spot else 0.0,
         alone=phase.last_node(memory.node.id, known) is not None,
+        old_sessions=0 if isinstance(worker, Unknown) else old_sessions(worker.old),
     )
 
 

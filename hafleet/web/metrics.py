@@ -9,6 +9,7 @@ from hafleet import __version__
 from hafleet.core.model import Phase
 from hafleet.core.report import Report
 from hafleet.errors import HafleetError
+from hafleet.web.connection_metrics import ConnectionMetrics
 from hafleet.web.event_metrics import EventMetrics
 
 
@@ -48,10 +49,7 @@ class Metrics:
         self._up = Gauge("hafleet_backend_up", "Servers up and in rotation.", ["backend"], registry=r)
         self._parked = Gauge("hafleet_backend_parked", "Removed servers waiting in maint.", ["backend"], registry=r)
         self._haproxy = Gauge("hafleet_haproxy_up", "1 when HAProxy answered in the last pass.", registry=r)
-        self._old = Gauge("hafleet_old_workers", "HAProxy workers of earlier loads that still live.", registry=r)
-        self._failed = Gauge(
-            "hafleet_failed_reloads", "The master's count of failed reloads since the last good.", registry=r
-        )
+        self._connections = ConnectionMetrics(r)
         self._registered = Gauge("hafleet_dns_registered", "1 while every record of this node stands.", registry=r)
         self._dns_problems = Gauge("hafleet_dns_problems", "Faults of the last DNS pass.", registry=r)
         self._leads = Gauge("hafleet_dns_leader", "1 while this node writes what the fleet shares.", registry=r)
@@ -111,9 +109,7 @@ class Metrics:
             self._up.labels(row.name).set(row.up)
             self._parked.labels(row.name).set(row.parked)
         self._haproxy.set(report.proxy is not None)
-        if report.proxy:
-            self._old.set(report.proxy.old_workers)
-            self._failed.set(report.proxy.failed_reloads)
+        self._connections.record(report)
 
     def listen(self, address: str) -> None:
         """Serve ``/metrics`` on ``host:port`` from a thread of its own.

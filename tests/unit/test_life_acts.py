@@ -152,7 +152,10 @@ def test_a_spot_notice_cuts_the_drain_short() -> None:
     assert isinstance(next_act(scene(replace(waits, spot_at=AT + 11), waited=50.0)), Rest)
     act = next_act(scene(replace(waits, spot_at=AT + 10), waited=50.0))
     reason = "the spot notice is over: it no longer waits for 7 connections and 0 old workers to end"
-    assert act == Complete("gone", "CONTINUE", reason)
+    assert act == Complete("gone", "CONTINUE", reason, cut=7)
+    held = replace(waits, spot_at=AT + 10, old_workers=2, old_sessions=3)
+    reason = "the spot notice is over: it no longer waits for 7 connections and 2 old workers with 3 more to end"
+    assert next_act(scene(held, waited=50.0)) == Complete("gone", "CONTINUE", reason, cut=10)
     later = scene(replace(waits, spot_at=AT + 5000), waited=900.0)  # a drain is not made longer by it
     assert isinstance(next_act(later), Complete)
 

@@ -95,6 +95,7 @@ def test_the_status_file_names_the_version_of_haproxy_as_people_do(tmp_path: Pat
         "structure": "stamp",
         "old_workers": 1,
         "failed_reloads": 4,
+        "old_sessions": 0,
     }
     path = tmp_path / "status.json"
     path.write_text(text.replace("3.2.26", "3.next"))

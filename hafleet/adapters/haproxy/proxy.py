@@ -6,17 +6,16 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from hafleet.adapters.haproxy.candidate import Checker
 from hafleet.adapters.haproxy.disk import Disk
 from hafleet.adapters.haproxy.loading import Loader
 from hafleet.adapters.haproxy.mastercli import MasterCli
+from hafleet.adapters.haproxy.oldworkers import alive, outlived
 from hafleet.adapters.haproxy.runtimeapi import RuntimeApi
 from hafleet.core import cfgtext, mapplan, serverstate
 from hafleet.core.command import Command
 from hafleet.core.model import EMPTY, Installed, Rendered, Silent, Version, Worker
-from hafleet.core.serverstate import Info, Process, Processes
+from hafleet.core.serverstate import Processes
 from hafleet.core.settings import Haproxy
 from hafleet.errors import ProxyUnavailable
 from hafleet.ports import Clock
@@ -108,6 +107,7 @@ class HaproxyProxy:
             answers = connection.ask(*(f"get map {path} {mapplan.STAMP_KEY}" for path in paths))
         stamps = {Path(path).name: _value(answer) for path, answer in zip(paths, answers, strict=True)}
         stamp = _ENV.search(env)
+        old = outlived(self._master, processes, info.pid)
         return Worker(
             version=info.version,
             master_pid=processes.master.pid,
@@ -117,9 +117,10 @@ class HaproxyProxy:
             stamp=self._loader.stamp(info.pid, stamp[1].strip() if stamp else ""),
             servers=serverstate.servers(state, serverstate.sessions(stat)),
             map_stamps=stamps,
-            old_workers=_old_workers(processes, info),
+            old_workers=len(old),
             failed_reloads=processes.failed,
             learned=learned,
+            old=old,
         )
 
     def silent(self, reason: str) -> Silent:
@@ -141,7 +142,7 @@ class HaproxyProxy:
             stamp=serverstate.HANGS if hangs else "",
             servers={},
             map_stamps=EMPTY,
-            old_workers=sum(_alive(process.pid) for process in processes.old),
+            old_workers=sum(alive(process.pid) for process in processes.old),
             failed_reloads=processes.failed,
         )
         return Silent(reason, worker, hangs)
@@ -189,18 +190,3 @@ class HaproxyProxy:
 def _value(answer: str) -> str:
     found = _VALUE.search(answer)
     return found[1] if found else ""
-
-
-def _old_workers(processes: Processes, info: Info) -> int:
-    """Workers of earlier loads that are alive. The master lists some for a moment after they ended."""
-    workers: tuple[Process, ...] = processes.old
-    return sum(process.pid != info.pid and _alive(process.pid) for process in workers)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
