@@ -92,8 +92,13 @@ class Parts:
             ports = replace(ports, listen=lambda own: PeerListener(own, wakeups))
         return Reconciler(self.settings, ports)
 
-    def hook_keeper(self, wakeups: Wakeups) -> "HookKeeper | None":
-        """This node's hand in its lifecycle hooks; None where the settings have no lifecycle section."""
+    def hook_keeper(self, wakeups: Wakeups, farewell: Callable[[], None] | None = None) -> "HookKeeper | None":
+        """This node's hand in its lifecycle hooks; None where the settings have no lifecycle section.
+
+        Args:
+            wakeups: woken by what was done.
+            farewell: called before the node's last word to Auto Scaling.
+        """
         if self.settings.lifecycle is None:
             return None
         from hafleet.adapters.hooks import AsgHooks
@@ -104,7 +109,7 @@ class Parts:
         rules = Rules(self.settings.lifecycle, ttl=self.settings.dns.ttl if self.settings.dns else 0.0)
         store = FileLifeStore(Path(self.settings.state_dir))
         ports = LifePorts(AsgHooks(self.account), store, self.ports.clock, random.Random(), wakeups.wake)
-        return HookKeeper(rules, ports)
+        return HookKeeper(rules, replace(ports, farewell=farewell) if farewell else ports)
 
     def speaker(self, wakeups: Wakeups) -> "Speaker | None":
         """This node's part in the terminate hooks of servers; None where the settings name none."""
@@ -234,16 +239,19 @@ class AgentWorkshop:
 
     def _hooks(self, parts: Parts) -> "HookKeeper | Leaving | None":
         """The hooks' side, once the event queue of these settings is heard. Imported here, for most nodes have no such queue."""
-        keeper = parts.hook_keeper(self._wakeups)
         if self._ears is None and parts.settings.events is None:
-            return keeper
-        from hafleet.eventing import Around, Ears, Leaving
+            return parts.hook_keeper(self._wakeups)
+        from hafleet.eventing import Around, Ears, Leaving, QueueEnd
 
         self._ears = self._ears or Ears(self._outlet.tell, self._outlet.tally)
         ports = parts.ports
         around = Around(parts.account, parts.membership, ports.metadata, self._wakeups, ports.clock)
         own = self._ears.listen(parts.settings, around)
-        return Leaving(keeper, own, self._outlet.tell) if keeper and own else keeper
+        if own is None:
+            return parts.hook_keeper(self._wakeups)
+        end = QueueEnd(own, self._outlet.tell)
+        keeper = parts.hook_keeper(self._wakeups, end.farewell)
+        return Leaving(keeper, end) if keeper else None
 
     def stop(self) -> None:
         """End what was started for the settings in use."""

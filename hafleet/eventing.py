@@ -11,7 +11,7 @@ from hafleet.adapters.asg import AsgMembership, Ec2Instances
 from hafleet.adapters.aws import Account
 from hafleet.adapters.queue import FixedQueue, Hearing, NoTally, OwnQueue, Prover, QueueListener
 from hafleet.core.events import Heard, Scope
-from hafleet.core.life import LifeReport, LifeSituation
+from hafleet.core.life import LifeReport, LifeSituation, parting
 from hafleet.core.settings import Settings
 from hafleet.core.sources import question
 from hafleet.errors import HafleetError
@@ -41,30 +41,47 @@ class Hooks(Protocol):
         ...
 
 
-class Leaving:
-    """The hooks' side, and the node's own queue taken away once its last word to Auto Scaling is said."""
+class QueueEnd:
+    """The end of the node's own queue. ``farewell`` is called before the node's last word to Auto Scaling.
 
-    def __init__(self, hooks: Hooks, queue: OwnQueue, tell: Tell) -> None:
-        self._hooks = hooks
+    After that word the instance may be gone at any moment, and an agent that is killed there would leave the queue behind.
+    """
+
+    def __init__(self, queue: OwnQueue, tell: Tell) -> None:
         self._queue = queue
         self._tell = tell
         self._left = False
 
+    def farewell(self) -> None:
+        """Take the queue away, once. What cannot be removed is reaped by another node, and keeps nothing back."""
+        if self._left:
+            return
+        self._left = True
+        try:
+            self._queue.leave()
+        except HafleetError as error:
+            self._tell(Heard("fault", f"the queue stays until it is reaped: {error}"))
+
+    def put_off(self) -> None:
+        """The node stays for now: it may have its queue."""
+        self._queue.open()
+
+
+class Leaving:
+    """The hooks' side of a node that has a queue. An agent that starts in the node's last moments makes none anew."""
+
+    def __init__(self, hooks: Hooks, end: QueueEnd) -> None:
+        self._hooks = hooks
+        self._end = end
+
     def run(self, situation: LifeSituation) -> LifeReport:
-        """One run. What of the queue cannot be removed is reaped by another node."""
+        """One run."""
         report = self._hooks.run(situation)
-        if not self._left and ends(report):
-            self._left = True
-            try:
-                self._queue.leave()
-            except HafleetError as error:
-                self._tell(Heard("fault", f"the queue stays until it is reaped: {error}"))
+        if parting(report.state, report.result):
+            self._end.farewell()
+        else:
+            self._end.put_off()
         return report
-
-
-def ends(report: LifeReport) -> bool:
-    """True when the instance is about to be gone: it gave up its launch, or may terminate."""
-    return report.result == "ABANDON" or (report.result == "CONTINUE" and "Terminating" in report.state)
 
 
 class ReapedQueue:
@@ -130,7 +147,10 @@ class Ears:
         self.prover: Prover | None = None
 
     def listen(self, settings: Settings, around: Around) -> OwnQueue | None:
-        """Hear the queue of these settings from now on, instead of the one before; the node's own queue, if it is one."""
+        """Hear the queue of these settings from now on, instead of the one before; the node's own queue, if it is one.
+
+        With a lifecycle section that is held until it is opened.
+        """
         self.stop()
         events = settings.events
         if events is None or events.queue == "none":
@@ -140,6 +160,8 @@ class Ears:
         hearing = Hearing(around.wakeups, lambda: scope_of(settings, around), self._tell, self.prover)
         if which == "auto":
             own = OwnQueue(around.account, settings.fleet, lambda: around.metadata.identity().id, self._missing)
+            if settings.lifecycle is not None:
+                own.hold()  # until the hooks' side knows that this node is not about to be gone
             queue: FixedQueue | ReapedQueue = ReapedQueue(own, around, self._tell)
         else:
             queue = FixedQueue(which)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hafleet.core import life_acts
-from hafleet.core.life import Deed, LifeMemory, LifeReport, LifeSituation, beaten, decided, ended, remembered
+from hafleet.core.life import Deed, LifeMemory, LifeReport, LifeSituation, beaten, decided, ended, parting, remembered
 from hafleet.core.life_acts import AskReplacement, Beat, Complete, ReadHooks, Rest, Rules, Scene
 from hafleet.core.model import Hook
 from hafleet.errors import HafleetError, HookGone, StateCorrupt, StoreError
@@ -20,6 +20,10 @@ ABANDONED = "hafleet:abandoned"  # tag with the reason of an abandoned launch
 _KEPT = 20  # deeds that are told
 _MOST_ACTS = 100  # of one run; more is a fault of ours
 _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
+
+
+def _nothing() -> None:
+    """For a node that has nothing to take away before its last word."""
 
 
 class Chance(Protocol):
@@ -39,6 +43,9 @@ class LifePorts:
     clock: Clock
     chance: Chance
     wake: Callable[[str], None]  # asks for a pass: what was done is told before the instance is gone
+    farewell: Callable[[], None] = (
+        _nothing  # called before the last word: nobody knows how long the instance lives after it
+    )
 
 
 class HookKeeper:
@@ -111,6 +118,8 @@ class HookKeeper:
         """What was decided is kept before it is told, so that a crash between the two does not decide anew."""
         memory = decided(self._load(told.node.id), act.result, act.reason, act.cut)
         self._keep(memory)
+        if parting(memory.state, act.result):
+            self._ports.farewell()
         if act.result == "ABANDON" and self._rules.lifecycle.abandon_tag:
             self._tag(act.reason, told)
         try:

@@ -116,6 +116,16 @@ def ended(memory: LifeMemory, hook: str, at: float) -> LifeMemory:
     return replace(memory, done={**memory.done, hook: at})
 
 
+def parting(state: str, result: str) -> bool:
+    """True when the instance is about to be gone: it gives up its launch, or may terminate, or does so already.
+
+    Args:
+        state: its lifecycle state.
+        result: what was decided in the wait that it is in.
+    """
+    return result == "ABANDON" or ("Terminating" in state and (result == "CONTINUE" or state.endswith(":Proceed")))
+
+
 def _first(before: float, at: float, *, there: bool) -> float:
     """Since when something is there. A time that lies ahead is of a clock that went back."""
     return min(before or at, at) if there else 0.0

@@ -51,6 +51,9 @@ class LabInstance(Instance):
         if self.state == "terminated":
             return InstanceState("terminated", 48)
         subnet = self.ec2_backend.get_subnet(self.subnet_id) if self.subnet_id else None
+        for elastic in self.ec2_backend.addresses:
+            if elastic.instance is self:  # AWS frees it with the instance, moto does not
+                self.ec2_backend.disassociate_address(association_id=elastic.association_id)
         before = super().terminate()
         for address in self._private_ips if subnet else ():
             ADDRESSES.release(subnet, address)

@@ -267,9 +267,12 @@ class Lab:
         node = Node(self.folder / f"n{machine.id[-8:]}", identity, self.processes, self.binary)
         node.imds.follow(machine.told)
         node.write_settings(self.plan.settings(node))
-        keys = {"AWS_ACCESS_KEY_ID": NODES}
-        node.start({**self.cloud.environment, **keys, **self.environment} if self.agents else None)
+        node.start(self.variables(node.id) if self.agents else None)
         return node
+
+    def variables(self, _instance: str) -> dict[str, str]:
+        """The environment of an instance's agent. A test that tells agents apart replaces this."""
+        return {**self.cloud.environment, "AWS_ACCESS_KEY_ID": NODES, **self.environment}
 
     def _end_follower(self, follower: threading.Thread) -> None:
         self._stop.set()

@@ -307,6 +307,26 @@ def test_without_a_dead_letter_queue_it_works_and_says_so(rig: Rig) -> None:
     assert "Policy" in rig.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
 
 
+def test_a_queue_that_is_held_is_not_made_before_it_is_opened(rig: Rig, listen: Listen) -> None:
+    fleet = rig.make_fleet()
+    queue = own(rig, fleet)
+    queue.hold()
+    listen(queue)
+    assert queue.url() == ""
+    assert rig.queues(fleet) == [dead_letters(fleet)]
+    queue.open()
+    wait_until(lambda: rig.endpoints(fleet) == [queue_name(fleet, NODE)], LONG, "the queue to be subscribed")
+
+
+def test_a_queue_that_was_left_is_not_made_again(rig: Rig) -> None:
+    fleet = rig.make_fleet()
+    queue = own(rig, fleet)
+    queue.leave()
+    queue.open()
+    assert queue.url() == ""
+    assert rig.queues(fleet) == [dead_letters(fleet)]
+
+
 @pytest.mark.deep  # 20 s: the lab's long polls end in their own time
 def test_a_queue_that_somebody_deletes_is_made_again(rig: Rig, listen: Listen) -> None:
     fleet = rig.make_fleet()

@@ -20,7 +20,7 @@ from hafleet.core.life import LifeReport, LifeSituation
 from hafleet.core.model import Node
 from hafleet.core.settings import Aws, Settings
 from hafleet.errors import MetadataUnavailable, SourceUnavailable
-from hafleet.eventing import REAP_EVERY, Around, Ears, Leaving, ReapedQueue, leads, scope_of
+from hafleet.eventing import REAP_EVERY, Around, Ears, Leaving, QueueEnd, ReapedQueue, leads, scope_of
 
 A, B, C = (f"i-{number:017x}" for number in (1, 2, 3))
 NODE = Node(A, IPv4Address("10.0.0.1"), "eu-west-1a", "eu-west-1", "edge")
@@ -68,12 +68,16 @@ class Own(OwnQueue):
     """A queue that counts what is done to it."""
 
     def __init__(self, refuses: bool = False) -> None:
+        self.opened = 0
         self.left = 0
         self.reaped = 0
         self._refuses = refuses
 
     def url(self) -> str:
         return "" if self.left else "https://sqs/123456789012/q"
+
+    def open(self) -> None:
+        self.opened += 1
 
     def leave(self) -> None:
         self.left += 1
@@ -112,23 +116,33 @@ WAITS = LifeReport(at=1.0, state="Terminating:Wait", waiting="connections to end
         (WAITS, 0),
         (replace(WAITS, result="CONTINUE"), 1),
         (replace(WAITS, state="Warmed:Terminating:Wait", result="CONTINUE"), 1),
+        (LifeReport(at=1.0, state="Terminating"), 0),
+        (LifeReport(at=1.0, state="Terminating:Proceed"), 1),  # an agent that starts when the last word was said
         (LifeReport(at=1.0, state="Pending:Wait", result="ABANDON"), 1),
     ],
 )
 def test_the_queue_goes_with_the_nodes_last_word(report: LifeReport, left: int) -> None:
     own, told = Own(), list[Heard]()
-    leaving = Leaving(Keeper(report, report), own, told.append)
+    leaving = Leaving(Keeper(report, report), QueueEnd(own, told.append))
     assert leaving.run(SITUATION) is report
     assert leaving.run(SITUATION) is report
-    assert (own.left, told) == (left, [])
+    assert (own.left, own.opened > 0, told) == (left, not left, [])
 
 
 def test_a_queue_that_cannot_be_left_is_told_once_and_keeps_nothing_back() -> None:
     own, told = Own(refuses=True), list[Heard]()
     report = replace(WAITS, result="CONTINUE")
-    leaving = Leaving(Keeper(report, report), own, told.append)
+    leaving = Leaving(Keeper(report, report), QueueEnd(own, told.append))
     assert [leaving.run(SITUATION), leaving.run(SITUATION)] == [report, report]
     assert [(found.kind, "until it is reaped" in found.text) for found in told] == [("fault", True)]
+
+
+def test_the_queue_is_left_once_whoever_says_so_first() -> None:
+    own = Own()
+    end = QueueEnd(own, list[Heard]().append)
+    end.farewell()  # of the hooks' side, before it completes
+    Leaving(Keeper(replace(WAITS, result="CONTINUE")), end).run(SITUATION)
+    assert own.left == 1
 
 
 # --- reaping ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from hafleet.ports import Clock, Wakeups
 
 NO_QUEUE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 _SENT: Final = "SentTimestamp"
+_NOTHING = 1.0  # seconds until a queue that is not there yet is asked for again; that costs no call
 _BATCH = 10  # messages per receive at most (SQS)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after failures in a row
 _LONGEST_STOP = 2.0  # seconds that a stop waits for a poll
@@ -103,7 +104,7 @@ class QueueListener:
         """One long poll, and all that it brought. Raises SourceUnavailable."""
         url = self._queue.url()
         if not url:
-            self._clock.wait(self._stops, POLL)
+            self._clock.wait(self._stops, _NOTHING)
             return
         client, _, region = self._account.messages()
         with aws.translated("sqs:ReceiveMessage", region), _losing(self._queue):

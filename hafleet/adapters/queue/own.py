@@ -37,17 +37,18 @@ class OwnQueue:
         self._tell = tell
         self._lock = threading.Lock()  # a queue is not made while it is left
         self._url = ""
+        self._held = False
         self._left = False
         self._suspects: Mapping[str, float] = {}
 
     def url(self) -> str:
-        """Its URL; "" once the node has left. Made, set and subscribed at the first call, by steps that can be repeated.
+        """Its URL; "" while it is held, and once the node has left. Made, set and subscribed at the first call, by steps that can be repeated.
 
         Raises:
             SourceUnavailable: a step failed.
         """
         with self._lock:
-            if not self._url and not self._left:
+            if not self._held and not self._url and not self._left:
                 node = self._node()
                 url = self._find(node) or self._create(node)
                 place = self._place(url)
@@ -55,6 +56,14 @@ class OwnQueue:
                 self._subscribe(node, place)
                 self._url = url
             return self._url
+
+    def hold(self) -> None:
+        """It is not known yet whether the node stays: nothing is made before ``open``."""
+        self._held = True
+
+    def open(self) -> None:
+        """The node stays for now: it may be made."""
+        self._held = False
 
     def leave(self) -> None:
         """Take this node's queue away, for good. Raises SourceUnavailable when not all of it is gone."""
