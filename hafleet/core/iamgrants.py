@@ -61,6 +61,14 @@ GRANTS: Mapping[str, Grant] = {
         "CONTINUE, ABANDON and heartbeats of the node itself",
         "every hook runs into its timeout",
     ),
+    "DrainedTag": Grant(
+        ("ec2:CreateTags",),
+        "what this node has drained, in a tag of its own instance (terminate_hook)",
+        "servers' hooks run into their timeouts",
+    ),
+    "DrainedTagList": Grant(
+        ("ec2:DescribeTags",), "what the other nodes have drained", "servers' hooks run into their timeouts"
+    ),
     "ServerHooks": Grant(
         ("autoscaling:CompleteLifecycleAction",),
         "the servers' own terminate hook (terminate_hook), once all nodes have drained one",
@@ -76,7 +84,7 @@ GRANTS: Mapping[str, Grant] = {
         "asking for another node after lifecycle.unhealthy_after",
         "a node whose HAProxy cannot serve stays",
     ),
-    "OwnTags": Grant(
+    "AbandonedTag": Grant(
         ("ec2:CreateTags",), "why a launch was given up (lifecycle.abandon_tag)", "the reason is in the log only"
     ),
     "AddressList": Grant(("ec2:DescribeAddresses",), "the pool of Elastic IPs", "the node does not register"),

@@ -14,6 +14,7 @@ from hafleet.core.settings import Dns, Settings, Static
 ANY = "*"
 _OF_OWN_GROUP = frozenset({"Hooks", "Orders", "Replacement"})
 ABANDONED = "hafleet:abandoned"  # tag of an instance that gave up its launch
+DRAINED = "hafleet:drained"  # tag in which a node tells which servers it has drained
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +155,15 @@ def _lifecycle(settings: Settings, scope: Scope) -> Iterator[Statement]:
     if lifecycle.unhealthy_after:
         yield Statement("Replacement", (_group(scope),))
     if lifecycle.abandon_tag:
-        keys = (Condition("ForAllValues:StringEquals", "aws:TagKeys", (ABANDONED,)), _present("aws:TagKeys"))
-        yield Statement("OwnTags", (scope.arn("ec2", "instance/*"),), (*keys, *_itself(settings)))
+        yield _own_tag("AbandonedTag", ABANDONED, settings, scope)
 
 
 def _server_hooks(settings: Settings, scope: Scope) -> Iterator[Statement]:
     """The hooks of servers' groups: by name, and by tags, of which each set is a statement of its own."""
     named = [source for backend in settings.backends for source in backend.sources if source.terminate_hook]
+    if named:
+        yield _own_tag("DrainedTag", DRAINED, settings, scope)
+        yield Statement("DrainedTagList")
     groups = sorted({source.asg for source in named if source.asg})
     if groups:
         yield Statement("ServerHooks", tuple(_group(replace(scope, group=group)) for group in groups))
@@ -217,6 +220,12 @@ def _static(settings: Settings) -> Static | None:
 def _group(scope: Scope) -> str:
     name = scope.group if scope.group == ANY else _literal(scope.group)
     return scope.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}")
+
+
+def _own_tag(sid: str, key: str, settings: Settings, scope: Scope) -> Statement:
+    """The right of an instance to write one of its own tags."""
+    keys = (Condition("ForAllValues:StringEquals", "aws:TagKeys", (key,)), _present("aws:TagKeys"))
+    return Statement(sid, (scope.arn("ec2", "instance/*"),), (*keys, *_itself(settings)))
 
 
 def _itself(settings: Settings) -> tuple[Condition, ...]:

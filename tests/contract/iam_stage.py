@@ -20,6 +20,7 @@ from hafleet.adapters.aws import Account
 from hafleet.adapters.clock import SystemClock
 from hafleet.adapters.eip import Ec2Addresses
 from hafleet.adapters.hooks import AsgHooks
+from hafleet.adapters.node_tags import Ec2NodeTags
 from hafleet.adapters.orders import GroupOrders
 from hafleet.adapters.queue import OwnQueue
 from hafleet.adapters.route53 import Route53Dns
@@ -256,6 +257,13 @@ def replacement(world: World) -> None:
 def abandoning(world: World) -> None:
     """A node says in its own tag why it gave up."""
     AsgHooks(world.account).tag(world.node, iampolicy.ABANDONED, "no server answers")
+
+
+def draining(world: World) -> None:
+    """A node tells in its own tag what it has drained, and reads what the others have."""
+    port = Ec2NodeTags(world.account)
+    port.tag(world.node, iampolicy.DRAINED, "0abc")
+    assert port.tags(frozenset({world.node, world.joiner}), iampolicy.DRAINED) == {world.node: "0abc"}
 
 
 def addresses(world: World) -> None:
