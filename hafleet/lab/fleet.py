@@ -270,9 +270,12 @@ class Lab:
         node.start(self.variables(node.id) if self.agents else None)
         return node
 
-    def variables(self, _instance: str) -> dict[str, str]:
-        """The environment of an instance's agent. A test that tells agents apart replaces this."""
-        return {**self.cloud.environment, "AWS_ACCESS_KEY_ID": NODES, **self.environment}
+    def variables(self, instance: str) -> dict[str, str]:
+        """The environment of an instance's agent: the nodes' access key, and its id for its session of their role. A test that
+        tells agents apart replaces this.
+        """
+        own = {"AWS_ACCESS_KEY_ID": NODES, "AWS_SESSION_TOKEN": instance}
+        return {**self.cloud.environment, **own, **self.environment}
 
     def _end_follower(self, follower: threading.Thread) -> None:
         self._stop.set()
