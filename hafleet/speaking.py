@@ -17,7 +17,7 @@ from hafleet.core.life import Deed
 from hafleet.errors import HafleetError, HookGone
 from hafleet.ports import Clock, NodeTags
 
-_KEPT = 20  # deeds that are told
+_KEPT = 50  # deeds that are told; one look may let as many go as the tag names
 _MOST_ACTS = 1000  # of one run; more is a fault of ours
 _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
 _NEVER = math.inf

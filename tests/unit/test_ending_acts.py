@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hafleet.core.ending_acts import (
@@ -201,6 +201,7 @@ class Fleet:
         self.memory[node] = memory
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_in_any_order_each_instance_is_released_once_by_one_node_and_never_too_early(data: st.DataObject) -> None:
     nodes = (A, B, C)
