@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hafleet.core.model import Group, Groups
 
 LATE = 150.0  # seconds without a pulse after which events are not relied on: the second one in a row is late
-EAGER = 60.0  # seconds after an event in which every pass reads: changes come in flocks, and AWS's answers lag behind events
+EAGER = 30.0  # seconds after an event in which every pass reads: changes come in flocks, and AWS's answers lag behind events
 GRACE = 30.0  # seconds in which the event of a change that a read found first may still come
 DOUBT = 3600.0  # seconds for which events are not relied on after a change that none told
 

@@ -28,6 +28,7 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
+from hafleet.lab import aws_events
 from hafleet.lab.aws_asg import LabAutoScaling
 from hafleet.lab.aws_ec2 import ADDRESSES
 from hafleet.lab.aws_faults import App, Faults, parse_rule
@@ -213,3 +214,4 @@ def tick(region: str, now: float) -> None:
     backend = autoscaling_backends[DEFAULT_ACCOUNT_ID][region]
     assert isinstance(backend, LabAutoScaling)  # set by aws_asg.install
     backend.tick(now)
+    aws_events.tick(DEFAULT_ACCOUNT_ID, region, now)

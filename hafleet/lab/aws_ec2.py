@@ -11,6 +11,8 @@ from typing import Any
 from moto.ec2.models import instances as moto_instances
 from moto.ec2.models.instances import Instance, InstanceState
 
+from hafleet.lab import aws_events
+
 
 class AddressPool:
     """Addresses of terminated instances on their way back into their subnets."""
@@ -58,6 +60,7 @@ class LabInstance(Instance):
         for address in self._private_ips if subnet else ():
             ADDRESSES.release(subnet, address)
         self._private_ips = set()  # moto's destructor would give them back a second time
+        aws_events.state_changed(self, "shutting-down")
         return before
 
     @property

@@ -7,6 +7,7 @@ guide (spot interruption notices; rebalance recommendations). Deliveries are bes
 import copy
 import json
 import logging
+import re
 import time
 import uuid
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from moto.sqs.models import sqs_backends
 from moto.utilities.arns import parse_arn
 
 from hafleet.lab.aws_hooks import LAUNCHING, Action, LabHook
-from hafleet.lab.aws_state import LabState
+from hafleet.lab.aws_state import PHYSICS, LabState
 
 log = logging.getLogger(__name__)
 TEST = "autoscaling:TEST_NOTIFICATION"
@@ -36,11 +37,26 @@ _OUTCOMES = {  # notification type -> (detail type of EventBridge, status, descr
 
 
 class LabRule(Rule):
-    """An EventBridge rule that can have SNS topics as targets, and whose targets do not spoil each other's event."""
+    """An EventBridge rule that can have SNS topics as targets or a rate as schedule, and whose targets do not spoil each other's event."""
 
     def send_to_targets(self, original_event: Any, transform_input: bool = True) -> None:
-        """Send the event to every target if the rule is enabled and its pattern fits."""
-        if self.state != "ENABLED" or not self.event_pattern.matches_event(original_event):
+        """Send the event to every target if the rule is enabled and its pattern fits; what is only scheduled has none."""
+        if self.event_pattern.get_pattern() and self.event_pattern.matches_event(original_event):
+            self.deliver(original_event, transform_input)
+
+    def tick(self, now: float) -> None:
+        """Send what is scheduled, if its time has come. The first comes one period after the rule was made."""
+        period = _period(self.scheduled_expression or "")
+        if not period:
+            return
+        due = vars(self).setdefault("lab_due", now + period)
+        if now >= due:
+            vars(self)["lab_due"] = now + period
+            self.deliver(_message(self, "aws.events", "Scheduled Event", [self.arn], {}), transform_input=True)
+
+    def deliver(self, original_event: Any, transform_input: bool) -> None:
+        """Send the event to every target if the rule is enabled."""
+        if self.state != "ENABLED":
             return
         for target in self.targets:
             event, arn = copy.deepcopy(original_event), parse_arn(target["Arn"])
@@ -57,6 +73,19 @@ class LabRule(Rule):
                     Rule.send_to_targets(alone, event, transform_input)
             except Exception:  # a target that is gone, or whatever moto makes of it: AWS drops such an event too
                 log.exception("EventBridge rule %s could not deliver to %s", self.name, target["Arn"])
+
+
+def _period(expression: str) -> float:
+    """Seconds of ``rate(1 minute)``, ``rate(5 minutes)``, hours or days; 0 for what the lab does not follow."""
+    told = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
+    return int(told[1]) * {"minute": 1, "hour": 60, "day": 1440}[told[2]] * PHYSICS.minute if told else 0.0
+
+
+def tick(account: str, region: str, now: float) -> None:
+    """One step of the schedules of a region. Call it under the lock."""
+    for rule in list(events_backends[account][region].event_buses["default"].rules.values()):
+        if isinstance(rule, LabRule):
+            rule.tick(now)
 
 
 def _shaped(target: dict[str, Any], event: Any) -> str:
@@ -173,6 +202,19 @@ def rebalance(backend: Any, instance: Any) -> None:
     event(backend, "aws.ec2", "EC2 Instance Rebalance Recommendation", [_spot_arn(instance)], detail)
 
 
+def state_changed(instance: Any, state: str) -> None:
+    """An instance's machine goes to another state, whatever group it is in."""
+    backend = instance.ec2_backend
+    arn = f"arn:aws:ec2:{backend.region_name}:{backend.account_id}:instance/{instance.id}"
+    event(
+        backend,
+        "aws.ec2",
+        "EC2 Instance State-change Notification",
+        [arn],
+        {"instance-id": instance.id, "state": state},
+    )
+
+
 def _spot_arn(instance: Any) -> str:
     """These two events name the zone and no account in their ARN, as AWS has it."""
     return f"arn:aws:ec2:{instance.placement.zone}:instance/{instance.id}"
@@ -183,21 +225,25 @@ def _spot_arn(instance: Any) -> str:
 
 def event(where: Any, source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
     """Put one event on the default bus of the account and region of this group or backend."""
-    region = getattr(where, "region_name", None) or where.region
-    bus = events_backends[where.account_id][region].event_buses["default"]
-    message = {
+    message = _message(where, source, kind, resources, detail)
+    bus = events_backends[where.account_id][message["region"]].event_buses["default"]
+    for rule in list(bus.rules.values()):
+        rule.send_to_targets(message)  # type: ignore[arg-type]
+
+
+def _message(where: Any, source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> dict[str, Any]:
+    """An event as EventBridge holds it."""
+    return {
         "version": "0",
         "id": str(uuid.uuid4()),
         "detail-type": kind,
         "source": source,
         "account": where.account_id,
         "time": float(int(time.time())),
-        "region": region,
+        "region": getattr(where, "region_name", None) or where.region,
         "resources": resources,
         "detail": detail,
     }
-    for rule in list(bus.rules.values()):
-        rule.send_to_targets(message)  # type: ignore[arg-type]
 
 
 def _test(group: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Physics:
     standby: float = 0.3  # EnteringStandby, Detaching
     transit: float = 0.3  # Terminating before its hooks, and :Proceed
     hook_speed: float = 1.0  # how fast the time of hooks passes
+    minute: float = 60.0  # one minute of a schedule of EventBridge
     hook_least: float = TIMEOUT_LEAST  # shortest heartbeat timeout that a hook may have
     groups: dict[str, dict[str, float]] = field(default_factory=dict)  # group name -> figures that differ for it
 

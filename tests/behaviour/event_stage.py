@@ -5,14 +5,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
 import boto3
 
-from hafleet.core.queues import dead_letters, queue_name, rules, topic_name
+from hafleet.core.queues import PULSE, dead_letters, pulse_rule, queue_name, rules, topic_name
 from hafleet.lab.cloud import REGION
 from hafleet.lab.fleet import Lab
-from hafleet.lab.node import Node
+from hafleet.lab.node import STATUS_PORT, Node
 from hafleet.lab.plan import EDGE, FLEET, Plan
 from hafleet.lab.processes import wait_until
 from hafleet.lab.servers import PORT
@@ -50,6 +51,8 @@ class Post:
         for name, rule in rules(FLEET, frozenset({EDGE, APP})).items():
             self.bridge.put_rule(Name=name, EventPattern=json.dumps(rule))
             self.bridge.put_targets(Rule=name, Targets=[{"Id": "topic", "Arn": self.topic}])
+        self.bridge.put_rule(Name=pulse_rule(FLEET), ScheduleExpression=PULSE)
+        self.bridge.put_targets(Rule=pulse_rule(FLEET), Targets=[{"Id": "topic", "Arn": self.topic}])
 
     def queue(self, node: Node) -> str:
         """The URL of a node's own queue."""
@@ -112,3 +115,20 @@ def hearing(
         lab.start_nodes(nodes)
         lab.wait_converged(60)
         yield lab, post
+
+
+def metrics(node: Node) -> dict[str, float]:
+    """What the agent of a node tells of itself: ``name{label="x"}`` -> value."""
+    connection = HTTPConnection(node.address, STATUS_PORT, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    finally:
+        connection.close()
+    pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def counted(node: Node, name: str) -> float:
+    """The sum of a metric over its labels."""
+    return sum(value for key, value in metrics(node).items() if key.partition("{")[0] == name)

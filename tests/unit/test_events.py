@@ -141,6 +141,16 @@ def test_what_another_account_says_is_forged(body: str) -> None:
     assert heard(body, ANYBODY).kind == "wake"  # the control: while the own account is not known
 
 
+PULSE = event("Scheduled Event", "aws.events")
+
+
+def test_a_pulse_is_no_reason_and_no_oddity() -> None:
+    found = heard(PULSE, SCOPE)
+    assert found.kind == "pulse" and not found.odd
+    assert heard(envelope(PULSE), SCOPE) == found
+    assert heard(event("Scheduled Event", "aws.events", account="999999999999"), SCOPE).kind == "forged"
+
+
 def test_a_name_out_of_a_message_stays_one_line() -> None:
     body = event("EC2 Instance Launch Successful", AutoScalingGroupName="a\r\nb\u2028\x00" + "c" * 300)
     found = heard(body, ANYBODY)

@@ -16,6 +16,7 @@ from hafleet.core.queues import (
     orphans,
     place_of,
     policy,
+    pulse_rule,
     queue_name,
     rules,
     topic_name,
@@ -158,6 +159,13 @@ def test_the_rules_name_the_groups_and_are_named_as_the_topic_expects() -> None:
     assert all(name.startswith("hafleet-edge-") for name in told)
     assert told["hafleet-edge-groups"]["detail"] == {"AutoScalingGroupName": ["edge", "site"]}
     assert told["hafleet-edge-spot"]["source"] == ["aws.ec2"]
+    assert told["hafleet-edge-ends"]["detail"] == {"state": ["shutting-down", "stopping"]}
+    assert pulse_rule("edge").startswith("hafleet-edge-")
+
+
+def test_without_names_the_rule_is_about_every_group() -> None:
+    told = rules("edge", frozenset())["hafleet-edge-groups"]
+    assert told["source"] == ["aws.autoscaling"] and "detail" not in told
 
 
 # --- orphans ----------------------------------------------------------------------------------------------------------
