@@ -13,7 +13,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup ## a local AWS and a fleet that follows it under traffic (ARGS=--json for machines)
@@ -80,6 +80,19 @@ lock: setup ## locks the dependencies (ARGS=--upgrade for newer ones); no host i
 .PHONY: deb
 deb: setup ## the Debian package, into dist/ (ARGS='--arch arm64 --version 0.1.0-2')
 	@$(BIN)/python scripts/deb.py $(ARGS)
+
+.PHONY: ansible-lint
+ansible-lint: setup ## the role and the playbooks, against ansible-lint's profile "production"
+	@echo '== ansible-lint'
+	@scripts/setup ansible
+	@cd ansible && PATH="$(CURDIR)/.cache/ansible/bin:$$PATH" ansible-lint --profile production --offline $(ARGS)
+
+.PHONY: test-ami
+test-ami: setup ## bakes a Debian image by the role, boots it, upgrades it under load (needs root; HAFLEET_SUITES="bookworm trixie")
+	@echo '== images'
+	@if [[ $$(id -u) -eq 0 ]]; then scripts/setup ami; fi
+	@scripts/setup ansible
+	@HAFLEET_AMI=1 $(BIN)/pytest tests/ansible -n 0 $(ARGS)
 
 .PHONY: setup
 setup: $(READY) ## installs HAProxy, OpenSSL and Python packages where they are missing
