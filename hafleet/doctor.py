@@ -3,15 +3,13 @@
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Literal
 
-from hafleet import checking, compose
+from hafleet import checking, compose, doctor_life
 from hafleet.adapters.eip import Ec2Addresses
 from hafleet.adapters.hooks import AsgHooks
 from hafleet.core import endings, membership, proxyplan
@@ -27,22 +25,12 @@ from hafleet.core.model import IPAddress, Node
 from hafleet.core.settings import Settings
 from hafleet.core.values import parse_endpoint
 from hafleet.errors import HafleetError
+from hafleet.findings import Finding, tried
 from hafleet.show import short
 
-State = Literal["ok", "warn", "fail", "hint"]  # hint: something that cannot be tried from here
 _NO_CHECK, _NO_CHANGE = "00000000-0000-0000-0000-000000000000", "C00000000000000000000"  # nobody has these ids
 _PATIENCE = 4.0  # seconds that Route 53 waits for a connection
 _OPEN_FILES = 4096  # below this HAProxy's default maxconn is small
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    state: State
-    about: str
-    what: str
-    fix: str = ""
 
 
 def examine(path: Path) -> tuple[Finding, ...]:
@@ -53,16 +41,20 @@ def examine(path: Path) -> tuple[Finding, ...]:
         return tuple(found)
     parts = compose.build(path)
     found.append(Finding("ok", "settings", str(path)))
-    for look in (_binary, _folders, _sockets, _aws, _hooks, _dns, _eip, _limits):
+    for look in (
+        _binary,
+        _folders,
+        _sockets,
+        _aws,
+        _hooks,
+        _dns,
+        _eip,
+        doctor_life.hooks,
+        doctor_life.events,
+        _limits,
+    ):
         found += look(parts)
     return tuple(found)
-
-
-def _tried(about: str, act: Callable[[], str]) -> Finding:
-    try:
-        return Finding("ok", about, act())
-    except HafleetError as error:
-        return Finding("fail", about, f"{error.where}: {error.what}" if error.where else error.what, error.fix)
 
 
 def _binary(parts: compose.Parts) -> Iterator[Finding]:
@@ -78,7 +70,7 @@ def _binary(parts: compose.Parts) -> Iterator[Finding]:
         )
         return f"{haproxy.binary} {'.'.join(map(str, found))}: {safe}"
 
-    yield _tried("haproxy", version)
+    yield tried("haproxy", version)
 
 
 def _folders(parts: compose.Parts) -> Iterator[Finding]:
@@ -121,7 +113,7 @@ def _sockets(parts: compose.Parts) -> Iterator[Finding]:
         ours = f"structure {short(seen.stamp)}" if seen.stamp else "not loaded from hafleet's file yet"
         return f"pid {seen.pid}, {len(seen.servers)} servers, {ours}"
 
-    yield _tried("haproxy answers", worker)
+    yield tried("haproxy answers", worker)
 
 
 def _aws(parts: compose.Parts) -> Iterator[Finding]:
@@ -131,7 +123,7 @@ def _aws(parts: compose.Parts) -> Iterator[Finding]:
         node.append(parts.ports.metadata.identity())
         return f"{node[0].id} {node[0].address} {node[0].zone}, group {node[0].group or 'none'}"
 
-    yield _tried("node identity", identity)
+    yield tried("node identity", identity)
 
     def groups() -> str:
         ask = membership.question(parts.settings, node[0] if node else None)
@@ -141,7 +133,7 @@ def _aws(parts: compose.Parts) -> Iterator[Finding]:
             raise HafleetError(f"AWS knows no group {', '.join(unknown)}", fix="correct the name in the settings")
         return f"{len(seen.by_name)} groups, {sum(len(g.instances) for g in seen.by_name.values())} instances"
 
-    yield _tried("aws autoscaling and ec2", groups)
+    yield tried("aws autoscaling and ec2", groups)
     skew = parts.membership.clock_skew()
     if skew is not None:
         late = abs(skew) > 60
@@ -162,7 +154,7 @@ def _hooks(parts: compose.Parts) -> Iterator[Finding]:
     except HafleetError:  # said above
         return
     for wanted in endings.wanted_hooks(parts.settings, groups, node.group):
-        yield _tried(f"hook {wanted.hook}", partial(_as_wanted, parts, wanted))
+        yield tried(f"hook {wanted.hook}", partial(_as_wanted, parts, wanted))
 
 
 def _as_wanted(parts: compose.Parts, wanted: WantedHook) -> str:
@@ -183,7 +175,7 @@ def _dns(parts: compose.Parts) -> Iterator[Finding]:
     if dns is None:
         return
     ports = parts.dns_ports()
-    zone = _tried("dns zone", lambda: f"{dns.name} lies in {ports.dns.zone_id()}")
+    zone = tried("dns zone", lambda: f"{dns.name} lies in {ports.dns.zone_id()}")
     yield zone
     if zone.state == "ok":  # else each would fail for the same reason
 
@@ -191,21 +183,15 @@ def _dns(parts: compose.Parts) -> Iterator[Finding]:
             found = ports.dns.tree(dns.name)
             return f"{len(found)} at or below {dns.name}, {sum(map(is_leaf, found))} of nodes"
 
-        yield _tried("dns records", records)
-    yield _tried("dns health checks", lambda: f"{len(ports.dns.checks(fleet_prefix(settings.fleet)))} of this fleet")
-    yield _tried("dns one health check", lambda: _may_read(ports.dns.check(_NO_CHECK)))
-    yield _tried("dns one change", lambda: _may_read(ports.dns.insync(_NO_CHANGE)))
-    yield Finding(
-        "hint",
-        "dns permissions",
-        "what writes is not tried: ChangeResourceRecordSets, CreateHealthCheck, DeleteHealthCheck",
-        "docs/dns.md has the policy",
-    )
+        yield tried("dns records", records)
+    yield tried("dns health checks", lambda: f"{len(ports.dns.checks(fleet_prefix(settings.fleet)))} of this fleet")
+    yield tried("dns one health check", lambda: _may_read(ports.dns.check(_NO_CHECK)))
+    yield tried("dns one change", lambda: _may_read(ports.dns.insync(_NO_CHANGE)))
     try:
         node = parts.ports.metadata.identity()
     except HafleetError:  # said above
         return
-    yield _tried("dns reaping", lambda: f"EC2 says {', '.join(ports.instances.states(frozenset({node.id})).values())}")
+    yield tried("dns reaping", lambda: f"EC2 says {', '.join(ports.instances.states(frozenset({node.id})).values())}")
     for type_ in record_types(dns):
         yield from _published(settings, dns, node, type_)
 
@@ -221,9 +207,7 @@ def _eip(parts: compose.Parts) -> Iterator[Finding]:
             raise HafleetError("no Elastic IP carries the tag of eip.pool_tag", fix="allocate some, and tag them")
         return f"{len(found)} in the pool, {sum(not address.association for address in found)} free"
 
-    yield _tried("elastic ips", pool)
-    what = "what writes is not tried: AssociateAddress, DisassociateAddress"
-    yield Finding("hint", "elastic ip permissions", what, "docs/dns.md has the policy")
+    yield tried("elastic ips", pool)
 
 
 def _may_read(_answer: object) -> str:
@@ -247,7 +231,7 @@ def _published(settings: Settings, dns: Dns, node: Node, type_: RecordType) -> I
             what = f"alarm {config.alarm} in {config.alarm_region} is not looked at"
             yield Finding("hint", "dns health check", what, "create it, one for each node")
         elif config.port:
-            yield _tried("dns health endpoint", partial(_answers, _listener(settings, config.port, local), config))
+            yield tried("dns health endpoint", partial(_answers, _listener(settings, config.port, local), config))
             what = f"let Route 53's checkers reach port {config.port}"
             fix = f"from the prefix list com.amazonaws.{node.region or 'REGION'}.route53-healthchecks"
             yield Finding("hint", "security group", what, fix)

@@ -84,31 +84,48 @@ class OwnQueue:
         url = self._find(node)
         if not url:
             return
-        place = self._place(url)
-        _, sns, region = self._account.messages()
-        for arn in self._subscriptions(place, place.arn("sqs", queues.queue_name(self._fleet, node))):
+        try:
+            hanging = self._subscriptions(node, self._place(url))
+        except _Absent:  # there is no topic
+            hanging = ()
+        sqs, sns, region = self._account.messages()
+        for arn in hanging:
             with aws.translated("sns:Unsubscribe", region):
                 sns.unsubscribe(SubscriptionArn=arn)
-        sqs, _, region = self._account.messages()
         try:
             with _known("sqs:DeleteQueue", region, NO_QUEUE):
                 sqs.delete_queue(QueueUrl=url)
         except _Absent:  # somebody was faster
             pass
 
-    def owners(self) -> frozenset[str]:
-        """The instances that have a queue of this fleet. Raises SourceUnavailable."""
+    def subscribed(self) -> bool | None:
+        """True when it hangs on the fleet's topic; None while there is no queue.
+
+        Raises:
+            SourceUnavailable: a read failed, or there is no topic.
+        """
+        node = self._node()
+        url = self._find(node)
+        if not url:
+            return None
+        return bool(self._subscriptions(node, self._place(url)))
+
+    def names(self) -> frozenset[str]:
+        """The names of the fleet's queues, and of those whose names begin alike. Raises SourceUnavailable."""
         client, _, region = self._account.messages()
         prefix, found, token = queues.prefix(self._fleet), set[str](), ""
         while True:
             asked: Any = {"QueueNamePrefix": prefix, "MaxResults": _PAGE} | ({"NextToken": token} if token else {})
             with aws.translated("sqs:ListQueues", region):
                 answer: Any = client.list_queues(**asked)
-            names = (str(url).rpartition("/")[2] for url in answer.get("QueueUrls") or ())
-            found |= {node for name in names if (node := queues.node_of(self._fleet, name))}
+            found |= {str(url).rpartition("/")[2] for url in answer.get("QueueUrls") or ()}
             token = answer.get("NextToken") or ""
             if not token:
                 return frozenset(found)
+
+    def owners(self) -> frozenset[str]:
+        """The instances that have a queue of this fleet. Raises SourceUnavailable."""
+        return frozenset(node for name in self.names() if (node := queues.node_of(self._fleet, name)))
 
     def reap(self, states: Callable[[frozenset[str]], Mapping[str, str]], at: float) -> tuple[str, ...]:
         """Remove the queues of nodes that are proven dead; the ids of those nodes. For one node of the fleet at a time.
@@ -176,19 +193,17 @@ class OwnQueue:
         with _known("sns:Subscribe", region, frozenset({"NotFound", "NotFoundException"})):
             client.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue, Attributes=raw, ReturnSubscriptionArn=True)
 
-    def _subscriptions(self, place: queues.Place, queue: str) -> tuple[str, ...]:
-        """The ARNs of a queue's subscriptions to the fleet's topic; none where there is no topic."""
+    def _subscriptions(self, node: str, place: queues.Place) -> tuple[str, ...]:
+        """The ARNs of a node's subscriptions to the fleet's topic. Raises _Absent besides: there is no topic."""
         _, client, region = self._account.messages()
         topic = place.arn("sns", queues.topic_name(self._fleet))
+        queue = place.arn("sqs", queues.queue_name(self._fleet, node))
         found: list[str] = []
         token = ""
         while True:
             asked: Any = {"TopicArn": topic} | ({"NextToken": token} if token else {})
-            try:
-                with _known("sns:ListSubscriptionsByTopic", region, frozenset({"NotFound", "NotFoundException"})):
-                    answer: Any = client.list_subscriptions_by_topic(**asked)
-            except _Absent:
-                return ()
+            with _known("sns:ListSubscriptionsByTopic", region, frozenset({"NotFound", "NotFoundException"})):
+                answer: Any = client.list_subscriptions_by_topic(**asked)
             listed = answer.get("Subscriptions") or ()
             found += [item["SubscriptionArn"] for item in listed if item.get("Endpoint") == queue]
             token = answer.get("NextToken") or ""
