@@ -156,6 +156,11 @@ class Talk(threading.Thread):
         assert not self.error, f"{self.order}: {self.error}"
         return self
 
+    def end(self) -> None:
+        """Hang up."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def run(self) -> None:
         """Talk."""
         try:

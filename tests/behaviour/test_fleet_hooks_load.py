@@ -13,14 +13,14 @@ from hafleet.lab.haproxies import LABELS, Haproxy, Unavailable, find
 from hafleet.lab.node import HTTP_PORT, Node
 from hafleet.lab.plan import DNS_NAME, EDGE, ZONE, Plan, shop_dns
 from hafleet.lab.servers import PORT, tell
-from hafleet.lab.traffic import ByName, Traffic
+from hafleet.lab.traffic import ByName, Count, Traffic
 from tests.behaviour.stage import LONG
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]
 
 LAUNCH, END = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
-APP = "app"
-HOOKS = ((EDGE, "born", LAUNCH), (EDGE, "gone", END), (APP, "app-gone", END))
+APP, APP_HOOK = "app", "app-gone"
+HOOKS = ((EDGE, "born", LAUNCH), (EDGE, "gone", END), (APP, APP_HOOK, END))
 TIMEOUT = 3600  # seconds of a hook: far more than a test lasts, so what ends was completed
 SLOW = 150  # milliseconds of an answer: there is always a request on its way
 PATIENCE = 180.0  # seconds; a bound for waiting
@@ -40,7 +40,7 @@ def plan(*, drains: bool) -> Plan:
     site = {
         "name": "site",
         "port": PORT,
-        "sources": [{"asg": APP}],
+        "sources": [{"asg": APP, "terminate_hook": APP_HOOK}],
         "check": {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 3},
         "drain": "5s" if drains else "0s",
     }
@@ -93,7 +93,7 @@ def slow_down(lab: Lab) -> None:
 
 
 def roll(lab: Lab) -> None:
-    """Every server is retired, one after the other; its machine goes when the fleet has drained it."""
+    """Every server is retired, one after the other; its machine goes when the fleet says that it has drained it."""
     for machine in lab.members(APP):
         count = len(lab.members(APP))
         lab.terminate(machine.id)
@@ -104,17 +104,7 @@ def roll(lab: Lab) -> None:
 
 
 def gone(lab: Lab, instance: str) -> bool:
-    """True once it is no more; what waits for its hook is let go once no node has it in rotation or in use."""
-    states = {machine.id: machine.lifecycle for machine in lab.cloud.machines()}
-    rows = [row for node in lab.nodes for row in node.servers() if row.name == instance]
-    if states.get(instance) == "Terminating:Wait" and all(row.status == "MAINT" for row in rows):
-        lab.cloud.autoscaling.complete_lifecycle_action(
-            AutoScalingGroupName=APP,
-            LifecycleHookName="app-gone",
-            InstanceId=instance,
-            LifecycleActionResult="CONTINUE",
-        )
-    return instance not in states
+    return instance not in {machine.id for machine in lab.cloud.machines()}
 
 
 def completed(node: Node, hook: str, reason: str) -> bool:
@@ -141,6 +131,8 @@ def test_the_fleet_grows_shrinks_and_changes_its_application_through_hooks_and_l
         assert total.failed == 0, total.errors
         assert total.sent > 500
         assert not servers & {machine.id for machine in lab.members(APP)}
+        logs = "".join(node.agent_log() for node in lab.nodes)
+        assert [logs.count(f"completed hook {APP_HOOK} of {APP} for {server}:") for server in servers] == [1, 1, 1]
         assert len(seen) == 5
         assert all(completed(node, "born (Pending:Wait)", "it serves") for node in seen.values())
         left = [node for node in seen.values() if node not in lab.nodes]
@@ -153,25 +145,23 @@ def used(traffic: Traffic) -> set[str]:
     return set(traffic.latest.targets)
 
 
-def test_control_without_the_drain_a_fleet_that_shrinks_loses_requests(binary: Haproxy) -> None:
-    with fleet(plan(drains=False), binary, nodes=3, apps=2) as lab:
+def test_control_without_the_drain_a_new_application_and_a_fleet_that_shrinks_lose_requests(binary: Haproxy) -> None:
+    with fleet(plan(drains=False), binary, nodes=3, apps=3) as lab:
         slow_down(lab)
         with load(lab) as traffic:
             lab.wait_until(lambda: len(used(traffic)) == 3, PATIENCE, "every node to be asked")
             assert traffic.count().failed == 0
-            leaving = lab.nodes[0]
-            lab.terminate(leaving.id, decrement=True)
-            lab.wait_until(lambda: traffic.latest.failed > 0, PATIENCE, "requests to the node that is gone")
-        assert leaving not in lab.nodes
-        assert {error.split(" ")[0] for error in traffic.latest.errors} == {leaving.http}
-        assert completed(leaving, "gone (Terminating:Wait)", "the drain.max of 0 s is over")
-
-
-def test_control_without_the_drain_a_new_application_loses_requests(binary: Haproxy) -> None:
-    with fleet(plan(drains=False), binary, nodes=1, apps=3) as lab:
-        slow_down(lab)
-        with load(lab) as traffic:
-            assert traffic.count().failed == 0
             for machine in lab.members(APP):
                 lab.terminate(machine.id)
             lab.wait_until(lambda: traffic.latest.failed > 0, PATIENCE, "requests that were cut with their server")
+            settle(lab, 3)
+            leaving, before = lab.nodes[0], traffic.count()
+            lab.terminate(leaving.id, decrement=True)
+            lab.wait_until(lambda: bool(unheard(traffic, before, leaving)), PATIENCE, "requests to a node that is gone")
+        assert completed(leaving, "gone (Terminating:Wait)", "the drain.max of 0 s is over")
+
+
+def unheard(traffic: Traffic, before: Count, node: Node) -> list[str]:
+    """Why requests to this node failed, of those that did after ``before``."""
+    found = traffic.latest.since(before).errors
+    return [error for error in found if error.startswith(f"{node.http} ")]
