@@ -138,6 +138,7 @@ def test_one_node_completes_the_hook_once_when_the_last_download_has_ended_on_an
             assert f"hook drain-lb of app: drained by {speaker.id}, {other.id}" in told
             assert f"waits for {holder.id}; {speaker.id} completes it" in told
             assert f"waits: {holder.id} to drain it" in speaker.command("status").stdout
+            assert "ok    hook drain-lb            group app waits 300 s" in other.command("doctor").stdout
             assert lab.cloud.calls().get(COMPLETE, 0) == 0
             assert there(lab, machine.id) == "Terminating:Wait"
             server.ends.set()
@@ -203,6 +204,8 @@ def test_a_dead_agent_holds_the_hook_until_aws_ends_it_and_nothing_else() -> Non
         dead = first(lab)
         assert dead.agent is not None
         dead.agent.stop()
+        doubt = "group app waits 20 s, and the drain of site may last 120 s; raise the hook's HeartbeatTimeout"
+        assert doubt in dead.command("doctor").stdout
         machine = lab.members(APP)[0]
         other = next(node for node in lab.nodes if node is not dead)
         lab.terminate(machine.id)

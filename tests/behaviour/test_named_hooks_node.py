@@ -1,0 +1,132 @@
+"""A node's own group on the lab: hooks of somebody else stay theirs, a node that cannot serve is replaced, and one that EC2 recommends
+to move drains by choice."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from hafleet.lab.fleet import Lab
+from hafleet.lab.node import Node
+from hafleet.lab.plan import EDGE
+from tests.behaviour.test_lifecycle_node import END, GREEN, RED, in_service, leave, phase_of, plan, serves, state
+
+UNHEALTHY = "autoscaling.SetInstanceHealth"
+
+pytestmark = pytest.mark.deep
+
+
+@contextmanager
+def fleet(nodes: int, *hooks: str, apps: int = 1, **lifecycle: Any) -> Iterator[Lab]:
+    """A lab whose edge group has these terminate hooks."""
+    with Lab(plan(**lifecycle)) as lab:
+        lab.cloud.control("POST", "physics", {"hook_least": 3, "terminating": 0.3, "boot": 0.2})
+        lab.group("app", apps)
+        lab.group(EDGE, 0)
+        for name in hooks:
+            lab.cloud.autoscaling.put_lifecycle_hook(
+                AutoScalingGroupName=EDGE,
+                LifecycleHookName=name,
+                LifecycleTransition=END,
+                HeartbeatTimeout=300,
+                DefaultResult="ABANDON",
+            )
+        lab.scale(EDGE, nodes)
+        in_service(lab, nodes)
+        lab.wait_converged(60)
+        yield lab
+
+
+def held(lab: Lab, node: Node) -> list[str]:
+    """The hooks in which this instance waits, sorted."""
+    return sorted(action["hook"] for action in lab.cloud.waiting() if action["instance"] == node.id)
+
+
+def heartbeats(lab: Lab, node: Node, hook: str) -> int:
+    """Heartbeats so far for a hook in which this instance waits."""
+    return sum(a["heartbeats"] for a in lab.cloud.waiting() if (a["instance"], a["hook"]) == (node.id, hook))
+
+
+def test_the_hook_of_somebody_else_is_left_alone_where_ours_are_named() -> None:
+    with fleet(3, "backup", "gone", hooks=["gone"]) as lab:
+        node = in_service(lab, 3)[0]
+        leave(lab, node)
+        lab.wait_until(lambda: held(lab, node) == ["backup", "gone"], 30, "both hooks")
+        lab.wait_until(lambda: held(lab, node) == ["backup"], 90, "its own hook to be completed")
+        lab.wait_until(lambda: waiting(node) == "Auto Scaling to go on", 30, "it to have said its word")
+        assert (heartbeats(lab, node, "backup"), state(lab, node.id)) == (0, "Terminating:Wait")
+        lab.cloud.autoscaling.complete_lifecycle_action(  # its owner
+            AutoScalingGroupName=EDGE, LifecycleHookName="backup", InstanceId=node.id, LifecycleActionResult="CONTINUE"
+        )
+        lab.wait_until(lambda: state(lab, node.id) == "", 60, "the node to go")
+        # control: the same hooks, none named
+        lab.plan.extra["lifecycle"].pop("hooks")
+        lab.apply()
+        other = in_service(lab, 2)[0]
+        leave(lab, other)
+        lab.wait_until(lambda: state(lab, other.id) == "", 90, "the other node to go, by its own word for both")
+
+
+def waiting(node: Node) -> str:
+    """What its hooks' side waits for."""
+    told = status(node)["life"]
+    return str(told["waiting"]) if told else ""
+
+
+def test_a_node_that_cannot_serve_is_replaced_and_one_that_leaves_or_is_alone_does_not_ask() -> None:
+    with fleet(2, "gone", unhealthy_after="4s", drain={"quiet": "1s", "max": "8s"}) as lab:
+        sick, other = in_service(lab, 2)
+        other.fail()  # it leaves already: its end is decided
+        leave(lab, other)
+        lab.wait_until(lambda: state(lab, other.id) == "", 90, "the leaving node to go, its drain over")
+        assert lab.cloud.calls().get(UNHEALTHY, 0) == 0
+        sick.fail()  # alone: who would serve while it is replaced?
+        lab.wait_until(lambda: mute(sick), 30, "its agent to see that HAProxy is gone")
+        since = last_pass(sick)
+        lab.wait_until(lambda: last_pass(sick) > since + 6, 60, "its patience to be over")
+        assert lab.cloud.calls().get(UNHEALTHY, 0) == 0
+        lab.scale(EDGE, 2)
+        fresh = next(node for node in in_service(lab, 2) if node is not sick)
+        lab.wait_until(lambda: state(lab, sick.id) != "InService", 90, "Auto Scaling to take it out")
+        told = "asked Auto Scaling to replace this instance: HAProxy has not answered for"
+        lab.wait_until(lambda: told in sick.agent_log(), 30, "it to be told")
+        lab.wait_until(lambda: state(lab, sick.id) == "", 90, "it to go")
+        lab.wait_until(lambda: len(in_service(lab, 2)) == 2, 90, "another one in its place")
+        assert lab.cloud.calls()[UNHEALTHY] == 1
+        assert serves(fresh)
+
+
+def mute(node: Node) -> bool:
+    """True when its agent's last pass found no HAProxy."""
+    return status(node)["proxy"] is None
+
+
+def last_pass(node: Node) -> float:
+    """Wall clock of its agent's last pass."""
+    return float(status(node)["at"])
+
+
+def status(node: Node) -> dict[str, Any]:
+    """What its agent's last pass told."""
+    found: dict[str, Any] = json.loads((node.folder / "state" / "status.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("choice", ["ignore", "drain"])
+def test_a_rebalance_recommendation_is_told_and_drains_the_node_by_choice(choice: str) -> None:
+    with fleet(2, rebalance=choice) as lab:
+        node, other = in_service(lab, 2)
+        lab.wait_until(lambda: node.health() == other.health() == GREEN, 30, "both green")
+        lab.cloud.announce(node.id, rebalance=True)
+        lab.wait_until(lambda: "EC2 recommends to move since" in node.agent_log(), 30, "it to be told")
+        if choice == "drain":
+            lab.wait_until(lambda: node.health() == RED, 20, "red")
+            assert phase_of(node) == ["leaving", "EC2 recommends to move this spot instance"]
+            assert serves(node)
+            lab.cloud.announce(node.id, rebalance=None)
+            lab.wait_until(lambda: node.health() == GREEN, 30, "green again when it is taken back")
+        assert (phase_of(other)[0], other.health()) == ("serving", GREEN)
+        lab.wait_until(lambda: phase_of(node) == ["serving"], 30, "it to serve")
+        assert (node.health(), state(lab, node.id)) == (GREEN, "InService")
