@@ -9,7 +9,7 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from hafleet import checking, compose, doctor_life
+from hafleet import checking, compose, doctor_life, permits
 from hafleet.adapters.eip import Ec2Addresses
 from hafleet.adapters.hooks import AsgHooks
 from hafleet.core import endings, membership, proxyplan
@@ -51,6 +51,7 @@ def examine(path: Path) -> tuple[Finding, ...]:
         _eip,
         doctor_life.hooks,
         doctor_life.events,
+        permits.rights,
         _limits,
     ):
         found += look(parts)

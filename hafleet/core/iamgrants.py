@@ -54,7 +54,9 @@ GRANTS: Mapping[str, Grant] = {
         "health checks are left behind",
     ),
     "HookList": Grant(
-        ("autoscaling:DescribeLifecycleHooks",), "the hooks of the node's group", "every hook runs into its timeout"
+        ("autoscaling:DescribeLifecycleHooks",),
+        "the hooks of the node's group; for doctor, those of servers' groups",
+        "every hook of the node runs into its timeout",
     ),
     "Hooks": Grant(
         ("autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"),

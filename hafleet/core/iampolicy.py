@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from hafleet.core import orders, queues
 from hafleet.core.iamgrants import GRANTS, Grant
-from hafleet.core.settings import Dns, Settings, Static
+from hafleet.core.settings import Dns, Settings, Source, Static
 
 ANY = "*"
 _OF_OWN_GROUP = frozenset({"Hooks", "Orders", "Replacement"})
@@ -148,9 +148,10 @@ def _checks(settings: Settings, scope: Scope) -> Iterator[Statement]:
 
 def _lifecycle(settings: Settings, scope: Scope) -> Iterator[Statement]:
     lifecycle = settings.lifecycle
+    if lifecycle is not None or any(_hooked(settings)):
+        yield Statement("HookList")  # for hooks of servers by doctor alone
     if lifecycle is None:
         return
-    yield Statement("HookList")
     yield Statement("Hooks", (_group(scope),))
     if lifecycle.unhealthy_after:
         yield Statement("Replacement", (_group(scope),))
@@ -160,7 +161,7 @@ def _lifecycle(settings: Settings, scope: Scope) -> Iterator[Statement]:
 
 def _server_hooks(settings: Settings, scope: Scope) -> Iterator[Statement]:
     """The hooks of servers' groups: by name, and by tags, of which each set is a statement of its own."""
-    named = [source for backend in settings.backends for source in backend.sources if source.terminate_hook]
+    named = list(_hooked(settings))
     if named:
         yield _own_tag("DrainedTag", DRAINED, settings, scope)
         yield Statement("DrainedTagList")
@@ -170,6 +171,11 @@ def _server_hooks(settings: Settings, scope: Scope) -> Iterator[Statement]:
     tagged = sorted({tuple(sorted((source.asg_tag or {}).items())) for source in named} - {()})
     for number, tags in enumerate(tagged, start=1):
         yield Statement(f"TaggedServerHooks{number}", (_group(replace(scope, group=ANY)),), _tagged(tags))
+
+
+def _hooked(settings: Settings) -> Iterator[Source]:
+    """The sources whose servers' hook the fleet completes."""
+    return (source for backend in settings.backends for source in backend.sources if source.terminate_hook)
 
 
 def _addresses(settings: Settings, scope: Scope) -> Iterator[Statement]:

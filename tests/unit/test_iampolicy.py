@@ -100,6 +100,7 @@ def test_hooks_of_servers_by_name_and_by_tags() -> None:
         {"asg_tag": {"role": "b"}, "terminate_hook": "h"},
     ]
     found = settings([{"asg": "blue", "terminate_hook": "h"}, {"asg": "green"}, *by_tag])
+    assert "HookList" in sids(found)
     assert [s for s in sids(found) if "Server" in s] == ["ServerHooks", "TaggedServerHooks1", "TaggedServerHooks2"]
     assert [s for s in sids(found) if s.startswith("Drained")] == ["DrainedTag", "DrainedTagList"]
     assert statement("DrainedTag", found)["Condition"]["ForAllValues:StringEquals"] == {
@@ -281,11 +282,11 @@ def test_the_table_is_in_order() -> None:
 
 
 def test_the_page_tells_of_every_statement_and_its_actions() -> None:
-    rows = {}
+    rows: dict[str, tuple[Any, ...]] = {}
     for line in (ROOT / "docs" / "iam.md").read_text().splitlines():
         if match := re.match(r"\| `(\w+)` \| (.+?) \|", line):
-            rows[match[1]] = set(re.findall(r"`([a-z0-9]+:\w+)`", match[2]))
-    assert rows == {sid: set(grant.actions) for sid, grant in GRANTS.items()}
+            rows[match[1]] = set(re.findall(r"`([a-z0-9]+:\w+)`", match[2])), *line.strip("| ").split(" | ")[-2:]
+    assert rows == {sid: (set(grant.actions), grant.purpose, grant.without) for sid, grant in GRANTS.items()}
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
