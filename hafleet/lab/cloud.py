@@ -24,6 +24,8 @@ NODES = "node"  # access key of the agents, so that a fault can hit them alone
 ZONES = (f"{REGION}a", f"{REGION}b")
 PORT = 5600
 DNS_PORT = 5300  # at 127.N.255.254; at 127.0.0.1 it is 5300 + N: dig @127.0.0.1 -p 5316 lb.example.test
+HOOK_TIMEOUT = 60  # seconds between two heartbeats at most
+Transition = Literal["LAUNCHING", "TERMINATING"]
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "lab",
     "AWS_SECRET_ACCESS_KEY": "lab",
@@ -98,6 +100,16 @@ class Cloud:
             LaunchTemplate={"LaunchTemplateName": "lab"},
             VPCZoneIdentifier=",".join(self._subnets),
             Tags=[{"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in tags.items()],
+        )
+
+    def add_hook(self, group: str, name: str, transition: Transition, result: str) -> None:
+        """A lifecycle hook of a group; ``result`` (CONTINUE, ABANDON) is what it comes to when nobody completes it in time."""
+        self.autoscaling.put_lifecycle_hook(
+            AutoScalingGroupName=group,
+            LifecycleHookName=name,
+            LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}",
+            HeartbeatTimeout=HOOK_TIMEOUT,
+            DefaultResult=result,
         )
 
     def create_zone(self, name: str, private: bool = False) -> str:

@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hafleet.lab.fleet import Lab
 from hafleet.lab.node import HTTP_PORT
-from hafleet.lab.plan import DNS_NAME, Plan, shop_dns
+from hafleet.lab.plan import DNS_NAME, shop_plan
 from hafleet.lab.processes import ended_by_signals
 from hafleet.lab.progress import Progress, Row
 from hafleet.lab.stage import Chapter, Stage, StoryError
@@ -20,7 +21,7 @@ from hafleet.lab.traffic import ByName, Count, Traffic
 NODES = 2
 RATE = 200.0  # requests per second
 CLIENTS = 20  # half of them keep their connections
-AFTER = 0.7  # seconds of traffic after a chapter, so that late failures are its own
+AFTER = 0.3  # seconds of traffic after a chapter, so that late failures are its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,14 @@ def run_demo(
         totals = {"failed_total": sum(result.wrongly_lost for result in results)}
         totals["lost_with_node_total"] = sum(result.failed - result.wrongly_lost for result in results)
         print(json.dumps({"steps": [result.data() for result in results], **totals}))
-    return 0 if len(results) == len(story) and all(result.good for result in results) else 1
+    whole = len(results) == sum(len(chapter.played) for chapter in story)
+    return 0 if whole and all(result.good for result in results) else 1
 
 
 def _play(shown: Progress, binary: str, rate: float, story: Sequence[Chapter]) -> list[Result]:
     began = time.monotonic()
     shown.say("starting a local AWS with Route 53, two load balancer nodes and their agents")
-    with Lab(Plan(dns=shop_dns()), binary=binary) as lab:
+    with Lab(shop_plan(), binary=binary) as lab:
         lab.open_shop(NODES)
         shown.say(f"{NODES} nodes serve and stand in DNS after {time.monotonic() - began:.1f} s: {lab.dig()}")
         targets = ByName(DNS_NAME, lab.cloud.dns, HTTP_PORT)
@@ -140,7 +142,7 @@ def _play(shown: Progress, binary: str, rate: float, story: Sequence[Chapter]) -
         results: list[Result] = []
         with Traffic(lab.processes, targets, rate=rate, clients=CLIENTS, sources=sources) as traffic:
             for chapter in story:
-                results.append(_measure(chapter, lab, traffic, shown))
+                results += _measure(chapter, lab, traffic, shown)
                 if results[-1].trouble:
                     break
         if not all(result.good for result in results):
@@ -148,10 +150,20 @@ def _play(shown: Progress, binary: str, rate: float, story: Sequence[Chapter]) -
         return results
 
 
-def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> Result:
+def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> list[Result]:
+    """Play a chapter, and those within it; their results, its own last."""
+    inner: list[Result] = []
     before, reloads, clock = traffic.count(), lab.reloads(), Clock()
-    shown.begin(chapter.name, lambda: _figures(traffic.latest.since(before)))
-    stage = Stage(lab, traffic, shown.say, clock.restart, clock.stop, clock.dns_took)
+    shown.begin(chapter.name, lambda: _figures(traffic.latest.since(before), inner))
+
+    def meanwhile() -> None:
+        for other in chapter.meanwhile:
+            inner.extend(_measure(other, lab, traffic, shown))
+            if inner[-1].trouble:
+                raise StoryError(f"{other.name} failed meanwhile")
+
+    say = partial(shown.say, name=chapter.name)
+    stage = Stage(lab, traffic, say, clock.restart, clock.stop, clock.dns_took, meanwhile)
     note = trouble = ""
     try:
         note = chapter.play(stage)
@@ -159,23 +171,25 @@ def _measure(chapter: Chapter, lab: Lab, traffic: Traffic, shown: Progress) -> R
         trouble = str(error)
     time.sleep(AFTER)
     count = traffic.count().since(before)
-    if count.errors:
+    sent, failed = _figures(count, inner)
+    if failed:
         note = f"{note}; lost: {', '.join(f'{n} x {why}' for why, n in list(count.errors.items())[:3])}"
     converged = clock.dns if clock.seconds is None else clock.seconds
     result = Result(
         name=chapter.name,
         converged_s=converged,
-        reloads=lab.reloads() - reloads,
-        requests=count.sent,
-        failed=count.failed,
+        reloads=lab.reloads() - reloads - sum(other.reloads for other in inner),
+        requests=sent,
+        failed=failed,
         note=note,
         trouble=trouble,
         dns_s=clock.dns,
         may_lose=chapter.may_lose,
     )
-    shown.end(result.good, result.trouble or result.note)
-    return result
+    shown.end(chapter.name, result.good, result.trouble or result.note)
+    return [*inner, result]
 
 
-def _figures(count: Count) -> tuple[int, int]:
-    return count.sent, count.failed
+def _figures(count: Count, inner: Sequence[Result]) -> tuple[int, int]:
+    """Requests sent and failed, without those that are counted in chapters within this one."""
+    return count.sent - sum(other.requests for other in inner), count.failed - sum(other.failed for other in inner)

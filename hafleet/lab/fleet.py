@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hafleet.lab.cloud import NODES, REGION, Cloud, Machine
+from hafleet.lab.founding import make_groups, make_hooks
 from hafleet.lab.imds import Identity
 from hafleet.lab.network import claim
 from hafleet.lab.node import Node
@@ -116,11 +117,14 @@ class Lab:
 
     # --- the nodes ---
 
-    def start_nodes(self, count: int, timeout: float = 30.0) -> None:
+    def start_nodes(self, count: int, timeout: float = 30.0, *, hooks: bool = False) -> None:
         """Create the edge group, and the zone they register in, and wait until its nodes exist (not until they serve)."""
         if self.plan.dns is not None:
             self.cloud.create_zone(self.plan.dns["zone"])
-        self.group(EDGE, count)
+        self.group(EDGE)
+        if hooks:
+            make_hooks(self.cloud)
+        self.scale(EDGE, count)
         self.wait_until(lambda: len(self.nodes) == count, timeout, f"{count} nodes")
 
     def open_shop(self, nodes: int, timeout: float = 60.0) -> None:
@@ -129,9 +133,8 @@ class Lab:
         Raises:
             TimeoutError: they do not serve in time; the message ends with what the agents said last.
         """
-        for name, size in (("shop-blue", 3), ("shop-green", 0), ("cart", 2)):
-            self.group(name, size)
-        self.start_nodes(nodes)
+        make_groups(self.cloud, self.plan)
+        self.start_nodes(nodes, hooks="lifecycle" in self.plan.extra)
         try:
             self.wait_converged(timeout)
             self.wait_registered(timeout)
@@ -163,20 +166,27 @@ class Lab:
         shares = self.plan.groups(backend)
         return frozenset(m.id for m in self.cloud.machines() if m.in_service and shares.get(m.group, 0) != 0)
 
-    def converged(self) -> bool:
-        """True when the worker of every node has exactly the expected servers in rotation."""
-        machines = [m for m in self.cloud.machines() if m.in_service]
+    def converged(self, *, joined: bool = False) -> bool:
+        """True when the worker of every node has exactly the expected servers in rotation.
+
+        Args:
+            joined: nodes that are still on their way into service do not count.
+        """
+        machines = self.cloud.machines()
+        coming = {m.id for m in machines if joined and m.lifecycle.startswith("Pending")}
+        nodes = [node for node in self.nodes if node.id not in coming]
         for backend in self.plan.names:
             shares = self.plan.groups(backend)
-            wanted = frozenset(m.id for m in machines if shares.get(m.group, 0) != 0)
-            if any(_instances(node.in_rotation(backend)) != wanted for node in self.nodes):
+            wanted = frozenset(m.id for m in machines if m.in_service and shares.get(m.group, 0) != 0)
+            if any(_instances(node.in_rotation(backend)) != wanted for node in nodes):
                 return False
-        return bool(self.nodes)
+        return bool(nodes)
 
-    def wait_converged(self, timeout: float = 30.0) -> float:
+    def wait_converged(self, timeout: float = 30.0, *, joined: bool = False) -> float:
         """Wait for ``converged``; returns the seconds it took. Raises TimeoutError."""
+        what = "every node to have exactly the servers in service"
         try:
-            return self.wait_until(self.converged, timeout, "every node to have exactly the servers in service")
+            return self.wait_until(lambda: self.converged(joined=joined), timeout, what)
         except TimeoutError as error:
             state = {b: {n.id: sorted(n.in_rotation(b)) for n in self.nodes} for b in self.plan.names}
             wanted = {b: sorted(self.expected(b)) for b in self.plan.names}

@@ -7,7 +7,7 @@ from typing import Any
 
 from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
-from hafleet.lab.plan import Plan, shop_dns
+from hafleet.lab.plan import shop_plan
 from hafleet.lab.processes import ended_by_signals
 from hafleet.lab.remote import FILE, Json, Listener, refuse_second
 
@@ -18,7 +18,7 @@ def keep_up(binary: str, nodes: int) -> int:
     try:
         refuse_second(Path(FILE))
         print("starting a local AWS and the fleet ...", flush=True)
-        with ended_by_signals(), Lab(Plan(dns=shop_dns()), binary=binary) as lab:
+        with ended_by_signals(), Lab(shop_plan(), binary=binary) as lab:
             listener = Listener(Path(FILE), verbs(lab, over))
             try:
                 lab.open_shop(nodes)

@@ -9,11 +9,14 @@ from hafleet.lab.servers import PORT
 
 FLEET = "lab"
 EDGE = "edge"  # the load balancers' own group
+JOIN_HOOK, LEAVE_HOOK = "hafleet-join", "hafleet-leave"  # of that group
+DRAIN_HOOK = "hafleet-drain"  # of the shop's groups
+SIZES = {"shop-blue": 3, "shop-green": 0, "cart": 2}  # of the demo's other groups at the start
 STICKY_HEADER = "x-user"
 ZONE = "example.test"
 DNS_NAME = f"lb.{ZONE}"
 DNS_TTL = 2  # seconds
-INTERVAL, THRESHOLD = 10, 2  # of the nodes' health checks: seconds, probes in a row
+INTERVAL, THRESHOLD = 10, 1  # of the nodes' health checks: seconds, probes in a row
 
 
 def shop_backends() -> list[dict[str, Any]]:
@@ -49,8 +52,24 @@ def shop_dns() -> dict[str, Any]:
         "health": {"endpoint": {"interval": INTERVAL, "threshold": THRESHOLD}},
         "interval": "1s",
         "settle": "5s",
-        "reap": {"interval": "2s", "confirm": "2s"},
+        "reap": {"interval": "1s", "confirm": "1s"},
     }
+
+
+def shop_life() -> dict[str, Any]:
+    """The lifecycle section of the demo: the agents attend to the hooks of their group."""
+    return {"join_timeout": "120s", "peers_timeout": "20s", "drain": {"quiet": "1s", "max": "60s"}}
+
+
+def shop_plan() -> "Plan":
+    """All of the demo: a fleet in DNS whose nodes join and leave by hooks, as the shop's servers leave, and that hears events.
+
+    Events let a fleet read AWS once a minute; here it is read at every pass all the same, so that AWS's faults show at once.
+    """
+    made = Plan(dns=shop_dns(), extra={"lifecycle": shop_life(), "events": {"queue": "auto", "interval": "1s"}})
+    for source in made.backends[0]["sources"]:
+        source["terminate_hook"] = DRAIN_HOOK
+    return made
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -64,13 +65,13 @@ class Progress:
         """A chapter begins; ``counts`` tells its requests and failures up to now."""
         self._line(f"{name} ...")
 
-    def say(self, text: str) -> None:
-        """Something worth a line happened."""
+    def say(self, text: str, name: str = "") -> None:  # noqa: ARG002  a live table asks it
+        """Something worth a line happened, in the chapter of this name if in any."""
         self._line(f"  {text}")
 
-    def end(self, good: bool, note: str) -> None:
-        """The chapter that began last is over."""
-        self._line(f"  {'done' if good else 'FAILED'}: {note}")
+    def end(self, name: str, good: bool, note: str) -> None:
+        """The chapter of this name is over."""
+        self._line(f"  {name}: {note}" if good else f"  {name} FAILED: {note}")
 
     def summary(self, rows: Sequence[Row]) -> None:
         """The table at the end."""
@@ -102,17 +103,24 @@ class Progress:
         self.console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False)
 
 
+@dataclass(slots=True)
+class _Open:
+    """A chapter that is under way."""
+
+    counts: Callable[[], tuple[int, int]]  # requests and failures up to now
+    began: float  # monotonic
+    note: str = ""
+
+
 class LiveProgress(Progress):
-    """A table that grows: one row per chapter, the last one with a moving clock."""
+    """A table that grows: one row per chapter, those under way at its end with a moving clock."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._rows: list[tuple[str, str, tuple[int, int], str]] = []
-        self._counts: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        self._started = time.monotonic()
-        self._note = ""
-        self._open = False
-        self._live = Live(console=console, refresh_per_second=5, get_renderable=self._table, transient=True)
+        self._open: dict[str, _Open] = {}  # the chapters that are under way, by name
+        self._note = ""  # before the first
+        self._live = Live(console=console, refresh_per_second=5, get_renderable=self.table, transient=True)
 
     def __enter__(self) -> Self:
         """Take the screen's last lines."""
@@ -128,20 +136,22 @@ class LiveProgress(Progress):
 
     def begin(self, name: str, counts: Callable[[], tuple[int, int]]) -> None:
         """A new row."""
-        self._rows.append((name, "", (0, 0), ""))
-        self._counts = counts
-        self._started, self._note, self._open = time.monotonic(), "", True
+        self._open[name] = _Open(counts, time.monotonic())
 
-    def say(self, text: str) -> None:
-        """The note of the row in progress, or a line of its own before the first."""
-        self._note = text
+    def say(self, text: str, name: str = "") -> None:
+        """The note of a row that is under way, or a line of its own before the first."""
+        if name in self._open:
+            self._open[name].note = text
+        else:
+            self._note = text
 
-    def end(self, good: bool, note: str) -> None:
-        """Close the row."""
-        self._rows[-1] = (self._rows[-1][0], "done" if good else "FAILED", self._counts(), note)
-        self._open, self._note = False, ""
+    def end(self, name: str, good: bool, note: str) -> None:
+        """Close a row."""
+        row = self._open.pop(name)
+        self._rows.append((name, "done" if good else "FAILED", row.counts(), note))
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """All of it as it is now."""
         table = Table(title=f"hafleet demo, {time.monotonic() - self._began:.0f} s", box=SIMPLE_HEAD)
         table.add_column("step", overflow="fold", max_width=STEP)
         for name in ("state", "requests", "failed"):
@@ -150,9 +160,9 @@ class LiveProgress(Progress):
         # Cut to one line a row, so that all of it fits a terminal of 24 lines; the summary has the whole sentences.
         room = max(10, self.console.width - STEP - FIGURES)
         rows = list(self._rows)
-        if self._open:
-            rows[-1] = (rows[-1][0], f"{time.monotonic() - self._started:.1f} s", self._counts(), self._note)
-        elif self._note:
+        for name, row in list(self._open.items()):
+            rows.append((name, f"{time.monotonic() - row.began:.1f} s", row.counts(), row.note))
+        if not rows:
             rows.append(("", "", (0, 0), self._note))
         for name, state, (requests, failed), note in rows:
             style = "red" if state == "FAILED" else "yellow" if failed else None

@@ -23,10 +23,13 @@ class Stage:
     restart_clock: Callable[[], None]  # the change that the fleet has to follow happens now
     converged: Callable[[], None]  # the fleet has followed
     dns_took: Callable[[float], None]  # DNS has followed, so many seconds after the change
+    meanwhile: Callable[
+        [], None
+    ]  # plays the chapters that happen while this one waits; once, and only where it has some
 
     def follow(self) -> None:
-        """Wait until every node serves exactly what it should, and stop the chapter's clock."""
-        self.lab.wait_converged(SETTLE)
+        """Wait until every node in service serves exactly what it should, and stop the chapter's clock."""
+        self.lab.wait_converged(SETTLE, joined=True)
         self.converged()
 
     def in_service(self, group: str, count: int) -> None:
@@ -48,8 +51,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One step of the demo."""
+    """One step of the demo. What is sent and lost while another one plays inside it is counted there alone."""
 
     name: str
     play: Callable[[Stage], str]
     may_lose: str = ""  # why requests are lost here whatever anybody does; "": none may be
+    meanwhile: tuple["Chapter", ...] = ()  # play while this one waits
+
+    @property
+    def played(self) -> tuple["Chapter", ...]:
+        """Those that play within this one, and then itself: the order in which they end."""
+        return (*(chapter for other in self.meanwhile for chapter in other.played), self)

@@ -6,7 +6,7 @@ are not its business, the demo counts them.
 
 import time
 
-from hafleet.lab import story_dns, story_faults
+from hafleet.lab import story_dns, story_faults, story_life
 from hafleet.lab.stage import SETTLE, Chapter, Stage, StoryError
 
 
@@ -38,7 +38,7 @@ def blue_green(stage: Stage) -> str:
         stage.lab.wait_until(lambda green=green: _has_share(stage, green / 100), SETTLE, f"{green} % for green")  # type: ignore[misc]
         stage.follow()
         before = stage.traffic.count()
-        time.sleep(1)
+        time.sleep(0.6)
         groups = stage.traffic.count().since(before).groups
         share = groups.get("shop-green", 0) / max(1, sum(groups.values()))
         if abs(share - green / 100) > 0.1:
@@ -60,7 +60,7 @@ def _has_share(stage: Stage, wanted: float) -> bool:
 
 
 def rolling_replace(stage: Stage) -> str:
-    """Every green instance is retired and replaced, one after the other."""
+    """Every green instance is retired and replaced, one after the other; each waits in its hook until the whole fleet has drained it."""
     old = {machine.id for machine in stage.lab.members("shop-green")}
     for number, name in enumerate(sorted(old), start=1):
         stage.say(f"replacing {name} ({number} of {len(old)})")
@@ -77,17 +77,29 @@ def rolling_replace(stage: Stage) -> str:
 
 STORY = (
     Chapter("scale out", scale_out),
-    Chapter("scale in", scale_in),
-    Chapter("blue/green weights", blue_green),
-    Chapter("rolling replace", rolling_replace),
-    Chapter("node joins", story_dns.node_joins),
+    Chapter(
+        "node joins",
+        story_dns.node_joins,
+        meanwhile=(Chapter("scale in", scale_in), Chapter("blue/green weights", blue_green)),
+    ),
+    Chapter(
+        "node replaced through hooks",
+        story_life.node_replaced,
+        meanwhile=(Chapter("rolling replace", rolling_replace),),
+    ),
+    Chapter("AWS unreachable", story_faults.aws_unreachable),
+    Chapter("node drained", story_dns.node_drained, meanwhile=(Chapter("agent killed", story_faults.agent_killed),)),
+    Chapter("node restart", story_dns.node_restart),
+    Chapter("zone drained", story_life.zone_drained),
     Chapter("node killed", story_dns.node_killed, may_lose="until its health check notices, clients are sent to it"),
     Chapter("dead node reaped", story_dns.dead_reaped),
-    Chapter("node drained", story_dns.node_drained),
-    Chapter("template edit", story_faults.template_edit),
-    Chapter("broken template", story_faults.broken_template),
-    Chapter("AWS unreachable", story_faults.aws_unreachable),
-    Chapter("page 2 lost", story_faults.page_lost),
-    Chapter("half the instances missing", story_faults.half_missing),
-    Chapter("agent killed", story_faults.agent_killed),
+    Chapter(
+        "spot notice",
+        story_life.spot_notice,
+        meanwhile=(
+            Chapter("template edit", story_faults.template_edit),
+            Chapter("broken template", story_faults.broken_template),
+            Chapter("partial answer", story_faults.partial_answer),
+        ),
+    ),
 )

@@ -8,7 +8,7 @@ from hafleet.lab.cloud import NODES
 from hafleet.lab.node import Node
 from hafleet.lab.stage import SETTLE, Stage, StoryError
 
-WATCH = 5.0  # how long a fault lasts
+WATCH = 4.0  # how long a fault lasts
 TEMPLATE = "haproxy.cfg.j2"
 EDITED = """{% extends "shipped/haproxy.cfg.j2" %}
 {% block extra %}
@@ -68,18 +68,15 @@ def aws_unreachable(stage: Stage) -> str:
     return _hold(stage, stage.texts())
 
 
-def page_lost(stage: Stage) -> str:
-    """The second page of every answer fails: the whole read is discarded."""
+def partial_answer(stage: Stage) -> str:
+    """The second page of every answer fails, then every second instance is missing without a word why: nothing changes."""
     texts = stage.texts()
-    stage.lab.cloud.fault("partial_page", service="autoscaling", caller=NODES)
-    return _hold(stage, texts)
-
-
-def half_missing(stage: Stage) -> str:
-    """Every second instance is missing from the answer, without a word why."""
-    texts = stage.texts()
-    stage.lab.cloud.fault("half", service="autoscaling", caller=NODES)
-    return _hold(stage, texts)
+    seen = []
+    for kind, what in (("partial_page", "page 2 lost"), ("half", "half the instances missing")):
+        stage.say(what)
+        stage.lab.cloud.fault(kind, service="autoscaling", caller=NODES)
+        seen.append(f"{what}: {_hold(stage, texts)}")
+    return "; ".join(seen)
 
 
 def _hold(stage: Stage, texts: dict[str, bytes]) -> str:

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from hafleet.lab.demo import Clock, Result
-from hafleet.lab.plan import INTERVAL, THRESHOLD, Plan, shop_dns
-from hafleet.lab.progress import Progress
+from hafleet.lab.plan import DRAIN_HOOK, INTERVAL, THRESHOLD, Plan, shop_dns, shop_plan
+from hafleet.lab.progress import LiveProgress, Progress
 from hafleet.lab.story import STORY
 
 GOOD = Result("quiet", 1.5, 0, 100, 0)
@@ -80,14 +80,47 @@ def test_the_clock_keeps_what_dns_took_apart_from_the_slowest_change() -> None:
 
 
 def test_exactly_one_chapter_of_the_story_may_lose_requests() -> None:
-    names = [chapter.name for chapter in STORY]
+    chapters = [chapter for act in STORY for chapter in act.played]
+    names = [chapter.name for chapter in chapters]
     assert len(set(names)) == len(names)
-    assert [chapter.name for chapter in STORY if chapter.may_lose] == ["node killed"]
-    order = [names.index(name) for name in ("node joins", "node killed", "dead node reaped", "node drained")]
+    assert [chapter.name for chapter in chapters if chapter.may_lose] == ["node killed"]
+    assert not any(act.meanwhile for act in STORY if act.may_lose)  # its losses would be counted as another one's
+    order = [names.index(name) for name in ("node joins", "node killed", "dead node reaped")]
     assert order == sorted(order)
+
+
+def test_the_story_tells_what_the_demo_promises() -> None:
+    told = {chapter.name for act in STORY for chapter in act.played}
+    core = {"scale out", "scale in", "blue/green weights", "rolling replace", "template edit", "broken template"}
+    faults = {"AWS unreachable", "partial answer", "agent killed"}
+    nodes = {"node joins", "node killed", "dead node reaped", "node drained", "node restart"}
+    lifecycle = {"node replaced through hooks", "spot notice", "zone drained"}
+    assert told == core | faults | nodes | lifecycle
+
+
+def test_a_live_table_shows_every_chapter_that_is_under_way() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=132)
+    shown = LiveProgress(console)
+    shown.begin("outer", lambda: (10, 0))
+    shown.say("it waits", "outer")
+    shown.begin("inner", lambda: (3, 1))
+    shown.end("inner", True, "quick")
+    console.print(shown.table())
+    said = text.getvalue()
+    assert all(part in said for part in ("outer", "it waits", "inner", "done", "quick"))
+    assert said.index("inner") < said.index("outer")  # what is over stands above
 
 
 def test_nodes_stay_out_of_dns_unless_the_plan_says_so() -> None:
     assert Plan().dns is None
     endpoint = shop_dns()["health"]["endpoint"]
     assert (endpoint["interval"], endpoint["threshold"]) == (INTERVAL, THRESHOLD)
+
+
+def test_the_demo_joins_and_leaves_by_hooks_and_hears_events() -> None:
+    plan = shop_plan()
+    assert plan.dns == shop_dns()
+    assert plan.extra.keys() == {"lifecycle", "events"}
+    assert [source["terminate_hook"] for source in plan.backends[0]["sources"]] == [DRAIN_HOOK, DRAIN_HOOK]
+    assert not any("terminate_hook" in source for backend in Plan().backends for source in backend["sources"])
