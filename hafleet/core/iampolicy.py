@@ -235,7 +235,9 @@ def _own_tag(sid: str, key: str, settings: Settings, scope: Scope) -> Statement:
 
 
 def _itself(settings: Settings) -> tuple[Condition, ...]:
-    """Only the instance whose role asks: its id is the name of the role's session. Not for credentials given by hand."""
+    """Only the instance whose role asks: ``aws:userid`` is ROLE-ID:INSTANCE-ID then (IAM user guide, principal key values). Not for
+    credentials given by hand.
+    """
     if _static(settings):
         return ()
     return (Condition("StringLike", "aws:userid", ("*:${ec2:InstanceID}",)),)

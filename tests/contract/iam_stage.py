@@ -4,7 +4,7 @@ import itertools
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from hafleet.core import iampolicy, queues
 from hafleet.core.dns.checks import Author, make_reference, wanted_checks
 from hafleet.core.dns.model import Situation
 from hafleet.core.events import Heard
+from hafleet.core.iamgrants import GRANTS
 from hafleet.core.model import Group, Instance, Node
 from hafleet.core.orders import Order
 from hafleet.core.settings import Aws, Settings
@@ -95,11 +96,11 @@ class World:
     clock: HandClock = field(default_factory=HandClock)
     serials: Iterator[int] = field(default_factory=itertools.count)
 
-    def policy(self, role: Settings, without: str = "") -> dict[str, object]:
+    def policy(self, of: Settings, without: str = "", role: Collection[str] = frozenset(GRANTS)) -> dict[str, object]:
         """The policy for these settings, as ``hafleet iam-policy`` prints it with all its options."""
         scope = iampolicy.Scope("aws", REGION, ACCOUNT, EDGE, self.zone_id)
-        found = iampolicy.statements(role, scope)
-        return iampolicy.document(tuple(each for each in found if each.name != without))
+        found = iampolicy.statements(of, scope)
+        return iampolicy.document(tuple(each for each in found if each.name != without and each.name in role))
 
     @contextmanager
     def allowed(self, policy: dict[str, object] | None) -> Iterator[None]:
@@ -293,7 +294,7 @@ def own_queue(world: World) -> None:
 
 def hearing(world: World) -> None:
     """A node makes its queue and hears a message there."""
-    hear(world, settings(), lambda: queues.queue_name("edge", world.node))
+    hear(world, settings(lifecycle=None), lambda: queues.queue_name("edge", world.node))
 
 
 def given_queue(world: World) -> None:

@@ -1,11 +1,15 @@
 """The printed IAM policy, enforced: every flow passes with it, and each statement is missed by one that it is for."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from hafleet.core.iamgrants import GRANTS
+from hafleet.core import iampolicy
+from hafleet.core.iamgrants import GRANTS, REAPER
 from hafleet.errors import HafleetError
+from hafleet.lab.cloud import REGION
 from tests.contract import iam_stage
 from tests.contract.iam_stage import Trouble, World
 
@@ -76,3 +80,131 @@ def test_without_its_statement_a_flow_fails_and_says_what_is_missing(world: Worl
     (action,) = refused
     assert f"allow {action} to this node's role" in text, text
     assert "hafleet iam-policy" in text
+
+
+def test_the_reaper_lives_by_its_own_policy(world: World) -> None:
+    with world.allowed(world.policy(iam_stage.settings(), role=REAPER)):
+        iam_stage.reaping(world)
+        assert world.cloud.refused() == []
+
+
+# --- what the policy keeps out ----------------------------------------------------------------------------------------
+
+
+def changes(action: str, name: str, type_: str = "A") -> dict[str, Any]:
+    record = {"Name": name, "Type": type_, "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.1"}]}
+    return {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
+
+
+def records(world: World, batch: dict[str, Any], zone_id: str = "") -> None:
+    world.account.route53().change_resource_record_sets(HostedZoneId=zone_id or world.zone_id, ChangeBatch=batch)  # type: ignore[arg-type]
+
+
+def scaling(world: World) -> Any:
+    return world.account.scaling()[0]
+
+
+def ec2(world: World) -> Any:
+    return world.account.scaling()[1]
+
+
+def arn(service: str, name: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{iam_stage.ACCOUNT}:{name}"
+
+
+def tag(key: str, group: str = iam_stage.EDGE) -> list[dict[str, Any]]:
+    told = {"ResourceId": group, "ResourceType": "auto-scaling-group", "Key": key, "Value": "x"}
+    return [{**told, "PropagateAtLaunch": False}]
+
+
+# what a node whose credentials are stolen cannot do
+KEPT_OUT: dict[str, tuple[str, Callable[[World], object]]] = {
+    "another name": ("route53:ChangeResourceRecordSets", lambda w: records(w, changes("CREATE", "www.example.test"))),
+    "a name that ends alike": (
+        "route53:ChangeResourceRecordSets",
+        lambda w: records(w, changes("CREATE", "xlb.example.test")),
+    ),
+    "another type": (
+        "route53:ChangeResourceRecordSets",
+        lambda w: records(w, changes("CREATE", "a.lb.example.test", "CNAME")),
+    ),
+    "another action": (
+        "route53:ChangeResourceRecordSets",
+        lambda w: records(w, changes("UPSERT", "lb.example.test")),
+    ),
+    "another zone": (
+        "route53:ChangeResourceRecordSets",
+        lambda w: records(w, changes("CREATE", "lb.example.test"), "Z0OTHER"),
+    ),
+    "another group's hook": (
+        "autoscaling:CompleteLifecycleAction",
+        lambda w: scaling(w).complete_lifecycle_action(
+            AutoScalingGroupName="database",
+            LifecycleHookName="x",
+            InstanceId=w.node,
+            LifecycleActionResult="CONTINUE",
+        ),
+    ),
+    "another group's tag": (
+        "autoscaling:CreateOrUpdateTags",
+        lambda w: scaling(w).create_or_update_tags(Tags=tag("hafleet:zone:a", "database")),
+    ),
+    "another tag of the group": (
+        "autoscaling:CreateOrUpdateTags",
+        lambda w: scaling(w).create_or_update_tags(Tags=tag("hafleet:zone:a") + tag("team")),
+    ),
+    "a sibling's tag": (
+        "ec2:CreateTags",
+        lambda w: ec2(w).create_tags(Resources=[w.spare], Tags=[{"Key": iampolicy.DRAINED, "Value": "x"}]),
+    ),
+    "another tag of its own": (
+        "ec2:CreateTags",
+        lambda w: ec2(w).create_tags(Resources=[w.node], Tags=[{"Key": "Name", "Value": "x"}]),
+    ),
+    "an address outside the pool": (
+        "ec2:AssociateAddress",
+        lambda w: ec2(w).associate_address(
+            AllocationId=w.cloud.ec2.allocate_address(Domain="vpc")["AllocationId"], InstanceId=w.node
+        ),
+    ),
+    "an address for a sibling": (
+        "ec2:AssociateAddress",
+        lambda w: ec2(w).associate_address(
+            AllocationId=ec2(w).describe_addresses(Filters=[{"Name": "tag:hafleet:pool", "Values": ["edge"]}])[
+                "Addresses"
+            ][0]["AllocationId"],
+            InstanceId=w.spare,
+        ),
+    ),
+    "the dead-letter queue": (
+        "sqs:DeleteQueue",
+        lambda w: w.account.messages()[0].delete_queue(QueueUrl=w.given.replace("given", "hafleet-edge-dead")),
+    ),
+    "another subscriber": (
+        "sns:Subscribe",
+        lambda w: w.account.messages()[1].subscribe(
+            TopicArn=arn("sns", "hafleet-edge"), Protocol="https", Endpoint="https://evil.example"
+        ),
+    ),
+    "another fleet's topic": (
+        "sns:Subscribe",
+        lambda w: w.account.messages()[1].subscribe(
+            TopicArn=arn("sns", "hafleet-other"), Protocol="sqs", Endpoint=arn("sqs", "hafleet-edge-i-0abc")
+        ),
+    ),
+    "an instance's end": ("ec2:TerminateInstances", lambda w: ec2(w).terminate_instances(InstanceIds=[w.node])),
+    "the group's size": (
+        "autoscaling:SetDesiredCapacity",
+        lambda w: scaling(w).set_desired_capacity(AutoScalingGroupName=iam_stage.EDGE, DesiredCapacity=0),
+    ),
+}
+
+
+@pytest.mark.parametrize(("action", "act"), KEPT_OUT.values(), ids=KEPT_OUT.keys())
+def test_what_is_not_a_nodes_own_is_refused(world: World, action: str, act: Callable[[World], object]) -> None:
+    with world.allowed(world.policy(iam_stage.settings())):
+        with pytest.raises(ClientError) as caught:
+            act(world)
+        assert [each["action"] for each in world.cloud.refused()] == [action]
+    answer: Any = caught.value.response
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 403
