@@ -82,7 +82,7 @@ class Agent:
         self._unwatched: HafleetError | None = None  # why no file is watched
         self._failures = 0  # passes in a row that could not read the groups
         self._ledger = cuts.Ledger()
-        self._ended = -math.inf  # monotonic; of the last pass
+        self._woken = -math.inf  # monotonic; the end of the last pass that something woke
         self._calm = False  # nothing of the last pass waits for AWS
 
     def run(self, locks: Locks, passes: int | None = None) -> None:
@@ -106,7 +106,7 @@ class Agent:
                 assembly = fresh
                 fault = self._told(self._guarded_pass(assembly, wake, locks))
                 done += 1
-                self._ended = self._clock.monotonic()
+                self._woken = self._woken if waking.by_timer(wake) else self._clock.monotonic()
                 self._notifier.tell("READY=1", f"STATUS=pass {done} done{fault}")
                 if done != passes:
                     wake = self._sleep(assembly.settings)
@@ -204,8 +204,8 @@ class Agent:
     def _sleep(self, settings: Settings) -> tuple[str, ...]:
         """Wait for the timer or a reason; let a burst of reasons settle; feed the watchdog meanwhile.
 
-        The first reason after a quiet time is acted on at once, and what follows it settles. Files always settle: several change
-        together, and half of a change is worth nothing.
+        The first reason after a quiet time is acted on at once; those that follow become one pass ``settle_max`` later. Files
+        always settle: several change together, and half of a change is worth nothing.
         """
         until = self._clock.monotonic() + self._pause(settings)
         woken = False
@@ -215,13 +215,11 @@ class Agent:
                 return (waking.TIMER,)
             woken = self._wakeups.wait(min(left, self._notifier.watchdog / 3 or left))
             self._notifier.feed()
-        reasons = self._wakeups.take()
-        now = self._clock.monotonic()
-        if now - self._ended >= settings.passes.settle_max and not all(map(waking.settles, reasons)):
-            return reasons
-        latest = now + settings.passes.settle_max
-        while not self._stopping and self._clock.monotonic() < latest:
-            if not self._wakeups.wait(min(settings.passes.settle_min, latest - self._clock.monotonic())):
+        reasons, timing = self._wakeups.take(), settings.passes
+        files = all(map(waking.settles, reasons))
+        latest = (self._clock.monotonic() if files else self._woken) + timing.settle_max
+        while not self._stopping and (left := latest - self._clock.monotonic()) > 0:
+            if not self._wakeups.wait(min(timing.settle_min, left) if files else left):
                 break
             reasons += self._wakeups.take()
         return tuple(dict.fromkeys(reasons))

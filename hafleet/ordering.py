@@ -150,4 +150,6 @@ def _wake(parts: Parts) -> str:
     if pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGHUP)
-    return f"every node obeys at its next pass, within {parts.settings.passes.interval:g} s or so"
+    events = parts.settings.events
+    seldom = events.interval if events and events.queue != "none" else 0.0  # an order makes no event
+    return f"every node obeys at its next read, within {max(seldom, parts.settings.passes.interval):g} s or so"

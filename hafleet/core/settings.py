@@ -166,9 +166,9 @@ class Passes(Model):
     jitter: Percent = 0.1
     """Random part of interval, so that a fleet does not act in step."""
     settle_min: Duration = 0.1
-    """Quiet time after the last wake-up before the pass starts ..."""
+    """Quiet time after the last changed file before the pass starts ..."""
     settle_max: Duration = 1.0
-    """... but never longer than this after the first."""
+    """... but never longer than this after the first. Other reasons start a pass at once, or this long after the last one."""
 
 
 class Status(Model):

@@ -15,7 +15,7 @@ from hafleet.lab.plan import FLEET
 from hafleet.lab.processes import wait_until
 from tests.behaviour.event_stage import ACCOUNT, APP, Post, counted, hearing, metrics
 
-EVENTS, SECONDS, BATCH = 1000, 60.0, 10
+EVENTS, SECONDS, BATCH = 1000, 60.0, 2
 SIZES = (2, 4, 1, 3)  # of the application's group, in turn
 LAST = 3
 GROWTH = 12.0  # MiB that the agent may be larger at the end: a leak of 12 kB an event would show
@@ -70,7 +70,8 @@ def send(post: Post, url: str, bodies: list[str]) -> None:
         if len(body) > 100_000:
             post.sqs.send_message(QueueUrl=url, MessageBody=body)
     entries: Any = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies) if len(body) <= 100_000]
-    post.sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    if entries:
+        post.sqs.send_message_batch(QueueUrl=url, Entries=entries)
 
 
 def storm(lab: Lab, post: Post, url: str) -> list[str]:
@@ -113,7 +114,7 @@ def test_a_thousand_events_in_a_minute() -> None:
             f"{received:.0f} messages, {passes:.0f} passes, memory grew by {watcher.growth():.1f} MiB to {watcher.sizes[-1]:.0f}"
         )
         assert received >= EVENTS
-        assert passes < EVENTS / 8
+        assert passes < 2 * SECONDS  # at most one a second, but for the timer's and those of a slow machine
         assert watcher.growth() < GROWTH
         assert odd_lines(lab)[known:].count("forged") == sent.count(FORGED)
         assert len(odd_lines(lab)) - known == sum(sent.count(body) for body in ODD)

@@ -191,13 +191,12 @@ def test_a_pulse_wakes_nobody_and_proves_that_events_come(rig: Rig, listen: List
     url = fixed(rig)
     ear = listen(FixedQueue(url))
     assert not ear.prover.spares(1.0)
-    rig.sqs.send_message(QueueUrl=url, MessageBody=event("Scheduled Event", source="aws.events"))
+    rig.sqs.send_message(QueueUrl=url, MessageBody=event(kind="Scheduled Event", source="aws.events"))
     wait_until(lambda: (False, True) in ear.polls, LONG, "the pulse")
     assert ear.prover.spares(1.0) and not ear.prover.spares(60.0)
     assert (ear.wakeups.take(), ear.told, [kind for kind, _ in ear.counted]) == ((), [], ["pulse"])
-    rig.sqs.delete_queue(QueueUrl=url)
-    wait_until(lambda: ear.polls[-1][0], LONG, "a poll that fails")
-    assert not ear.prover.spares(1.0)
+    ear.prover.polled(failing=True)
+    assert ear.polls[-1] == (True, False) and not ear.prover.spares(1.0)
 
 
 def test_many_messages_are_few_reasons(rig: Rig, listen: Listen) -> None:

@@ -1,6 +1,7 @@
 """The agent's loop goes on: without a watch, with a log that breaks, with parts that cannot be built."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,3 +136,65 @@ def test_the_first_assembly_must_succeed(workshop: Workshop, tmp_path: Path) -> 
     workshop.assembling = [FileNotFoundError("no template")]
     with pytest.raises(FileNotFoundError):
         run(workshop, tmp_path, 1, [])
+
+
+# --- the leading edge -------------------------------------------------------------------------------------------------
+
+
+class Scripted(SystemClock):
+    """Time that passes only where somebody waits; ``script``: what wakes during each wait, and after how long."""
+
+    def __init__(self, script: list[tuple[float, str]]) -> None:
+        self.now = 1000.0
+        self.script = script
+        self.wakeups: Wakeups | None = None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        if not event.is_set() and self.script and self.script[0][0] <= seconds:
+            after, reason = self.script.pop(0)
+            self.now += after
+            assert self.wakeups is not None
+            self.wakeups.wake(reason)
+            return True
+        if not event.is_set():
+            self.now += seconds
+            if self.script:
+                self.script[0] = (self.script[0][0] - seconds, self.script[0][1])
+        return event.is_set()
+
+
+def slept(script: list[tuple[float, str]], since_last: float = 10.0) -> tuple[float, tuple[str, ...]]:
+    """Seconds that the loop sleeps from now on, and why it then runs a pass; the last one ended ``since_last`` before."""
+    clock = Scripted(script)
+    clock.wakeups = wakeups = Wakeups(clock)
+    settings = make_settings(passes={"interval": "1h", "settle_min": "100ms", "settle_max": "1s"})
+    agent = Agent(Workshop(settings), clock, wakeups, Supervisor(), lambda _: None)
+    agent._woken = clock.now - since_last
+    reasons = agent._sleep(settings)
+    return round(clock.now - 1000.0, 3), reasons
+
+
+def test_the_first_reason_after_a_quiet_time_is_acted_on_at_once() -> None:
+    assert slept([(2.0, "event: site came"), (0.01, "event: site left")]) == (2.0, ("event: site came",))
+
+
+def test_what_follows_is_one_pass_later() -> None:
+    came, left = "event: site came", "event: site left"
+    assert slept([(0.2, came), (0.05, left), (0.3, came)], since_last=0.1) == (0.9, (came, left))
+
+
+def test_a_storm_is_a_pass_now_and_then() -> None:
+    """Control: at a quiet time of 100 ms alone, events 120 ms apart would be a pass each."""
+    storm = [(0.12, "event: site came")] * 100
+    assert slept(storm, since_last=0.0) == (1.0, ("event: site came",))
+    assert len(storm) == 92
+
+
+def test_files_settle_even_after_a_quiet_time() -> None:
+    assert slept([(2.0, "file hafleet.yaml"), (0.05, "file haproxy.cfg.j2")]) == (
+        2.15,
+        ("file hafleet.yaml", "file haproxy.cfg.j2"),
+    )
