@@ -582,9 +582,20 @@ def test_a_node_that_ec2_knows_as_anything_but_terminated_lives(stage: Stage, st
     assert iid(9) in stage.leaves()
 
 
-def test_who_terminates_in_the_group_is_left_to_itself(stage: Stage) -> None:
-    reaped(stage, group=edge({OTHER: "InService", 9: "Terminating:Wait"}))
-    assert iid(9) in stage.leaves() and not any(iid(9) in ids for ids in stage.ec2.asked)
+LEAVING = edge({OTHER: "InService", 9: "Terminating:Wait"})
+
+
+@pytest.mark.parametrize("known", [{iid(9): "running"}, {iid(9): "shutting-down"}, {}], ids=["runs", "ends", "unknown"])
+def test_who_terminates_in_the_group_is_left_to_itself_while_it_lives(stage: Stage, known: dict[str, str]) -> None:
+    stage.ec2.known = known
+    reaped(stage, group=LEAVING)
+    assert iid(9) in stage.leaves() and len(stage.checks()) == 2
+
+
+def test_who_died_while_it_terminated_is_reaped_though_its_hook_still_waits(stage: Stage) -> None:
+    stage.ec2.known = {iid(9): "terminated"}
+    reaped(stage, group=LEAVING)
+    assert set(stage.leaves()) == {iid(OTHER)} and len(stage.checks()) == 1
 
 
 @pytest.mark.parametrize("group", [Unknown("AWS does not answer"), None])

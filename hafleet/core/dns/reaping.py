@@ -1,8 +1,9 @@
 """What dead nodes left behind: whom to suspect, what proves a death, and what may go then.
 
-A leaf is suspect when the own Auto Scaling group, read completely, does not list its node. Dead is a node of which EC2 says
-``terminated``, or which it does not know, twice, some time apart. Not to be known counts only for a node of this region, as the
-reference of its check tells: another region's instances are unknown here and well.
+A leaf is suspect when the own Auto Scaling group, read completely, does not list its node, or lists it as terminating: the hook of
+one that died on its way waits for nobody, for an hour by default. Dead is a node of which EC2 says ``terminated``, or, if it is not
+listed, which EC2 does not know, twice, some time apart. Not to be known counts only for a node of this region, as the reference of its
+check tells: another region's instances are unknown here and well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ def questions(estate: Estate) -> frozenset[str]:
 
 
 def suspects(estate: Estate) -> tuple[Record, ...]:
-    """Leaves whose nodes the own group does not list, this node's never among them.
+    """Leaves whose nodes the own group does not list as there to stay, this node's never among them.
 
     An Auto Scaling group may span several leaf groups, one for each zone for example. So beside the own names those
     leaves count whose checks were made in this region, wherever they stand.
@@ -104,14 +105,20 @@ def reap(estate: Estate, states: Mapping[str, str], memory: DnsMemory, at: float
 
 
 def _members(estate: Estate) -> frozenset[str]:
-    """Instances that the group lists as anything but terminated."""
-    return frozenset(i.id for i in estate.group.instances if i.state != "Terminated") if estate.group else frozenset()
+    """Instances that the group lists as anything but on their way out."""
+    return frozenset(i.id for i in estate.group.instances if not i.terminates) if estate.group else frozenset()
+
+
+def _leaving(estate: Estate) -> frozenset[str]:
+    """Instances that the group lists on their way out. They may well be at work on it."""
+    found = estate.group.instances if estate.group else ()
+    return frozenset(i.id for i in found if i.terminates and i.state != "Terminated")
 
 
 def _gone(estate: Estate, states: Mapping[str, str], node: str) -> bool:
-    """EC2's word for a death: terminated; or unknown, of a node that was made in this region."""
-    if node in states:
-        return states[node] == "terminated"
+    """EC2's word for a death: terminated; or unknown, of a node that was made in this region and that the group does not list."""
+    if node in states or node in _leaving(estate):
+        return states.get(node) == "terminated"
     return any(
         _of_region(estate, check) for check in estate.checks if (told := estate.told(check)) and told.node == node
     )
