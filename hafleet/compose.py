@@ -106,7 +106,10 @@ class Parts:
         from hafleet.core.life_acts import Rules
         from hafleet.lifecycle import HookKeeper, LifePorts
 
-        rules = Rules(self.settings.lifecycle, ttl=self.settings.dns.ttl if self.settings.dns else 0.0)
+        dns = (
+            self.settings.dns if self.settings.eip is None else None
+        )  # with an Elastic IP its release waits for resolvers
+        rules = Rules(self.settings.lifecycle, ttl=dns.ttl if dns else 0.0)
         store = FileLifeStore(Path(self.settings.state_dir))
         ports = LifePorts(AsgHooks(self.account), store, self.ports.clock, random.Random(), wakeups.wake)
         return HookKeeper(rules, replace(ports, farewell=farewell) if farewell else ports)
@@ -155,7 +158,8 @@ class Parts:
         from hafleet.registration.addressed import Addressed, PoolPorts
 
         ports = PoolPorts(Ec2Addresses(self.account), self.ports.clock, random.Random())
-        return Addressed(self.settings.eip.pool_tag, ports, registrar)
+        ttl = float(self.settings.dns.ttl) if self.settings.dns else 0.0
+        return Addressed(self.settings.eip.pool_tag, ports, registrar, ttl)
 
     def plan(self) -> Plan:
         """What a pass would do now; applies nothing. Waits for a pass that runs: the two would see each other half-done.

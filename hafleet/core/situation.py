@@ -12,11 +12,12 @@ from hafleet.core.cuts import old_sessions
 from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsReport
 from hafleet.core.drains import takes_traffic
-from hafleet.core.later_settings import Lifecycle
+from hafleet.core.later_settings import Lifecycle, LifecycleDrain
 from hafleet.core.life import LifeSituation, Record
 from hafleet.core.membership import Decision
 from hafleet.core.model import Claim, Group, Memory, Notices, Unknown, Worker, World
 
+_DRAIN_MOST = LifecycleDrain().max  # seconds, without a lifecycle section
 _SETTLING = 1.0  # seconds after a load in which the figures of the worker are not its own yet
 
 
@@ -54,6 +55,7 @@ def situation(world: World, decision: Decision, life: Lifecycle | None = None) -
         leaving=memory.phase == "leaving",
         red_since=memory.red_since,
         group=_group(world, decision),
+        busy=_busy(world, memory, life.drain.max if life else _DRAIN_MOST),
     )
 
 
@@ -113,6 +115,15 @@ def _record(memory: Memory, dns: DnsReport | None) -> Record:
     stays = any(held.rule == "last_record" for held in dns.held)
     left = bool(dns.records) or bool(dns.waiting) or bool(dns.problems)
     return "gone" if stays or not left else "pending"
+
+
+def _busy(world: World, memory: Memory, most: float) -> bool:
+    """True while a leaving node may still have connections, for ``most`` seconds at most. A HAProxy that tells nothing may have some."""
+    since = min((claim.since for claim in memory.leaving.values()), default=world.at)
+    if memory.phase != "leaving" or world.at - since >= most:
+        return False
+    worker = world.worker
+    return isinstance(worker, Unknown) or worker.old_workers > 0 or any(s.sessions for s in worker.servers.values())
 
 
 def serves(world: World, memory: Memory) -> bool:

@@ -48,9 +48,12 @@ class Addressed:
         tags: what marks the addresses of the pool.
         ports: what it talks to.
         inner: what comes between taking and giving back; None for settings without a dns section.
+        ttl: seconds that resolvers may know the address after its record is gone.
     """
 
-    def __init__(self, tags: Mapping[str, str], ports: PoolPorts, inner: Registration | None) -> None:
+    def __init__(self, tags: Mapping[str, str], ports: PoolPorts, inner: Registration | None, ttl: float = 0.0) -> None:
+        self._ttl = ttl
+        self._unnamed_at: float | None = None  # monotonic; since when no record names the address of a node that leaves
         self._tags = tags
         self._ports = ports
         self._inner = inner
@@ -66,6 +69,7 @@ class Addressed:
         self._done = []
         if situation.leaving:
             return self._leave(situation)
+        self._unnamed_at = None
         self._attempt(situation, takes=situation.serves)
         if self._own is None:
             waits = "an Elastic IP of the pool" if situation.serves else ""
@@ -83,7 +87,10 @@ class Addressed:
     # --- the two ways -----------------------------------------------------------------------------------------------
 
     def _leave(self, situation: Situation) -> DnsReport:
-        """Deregister first; the address goes when nothing in DNS names it any more."""
+        """Deregister first; the address goes when nobody can know it any more, and no connection goes over it.
+
+        EC2 cuts the connections of an address that is taken away.
+        """
         if self._looked_at is None:  # a start in the middle of leaving: the record is of the address that is still ours
             self._attempt(situation, takes=False)
         elif self._own is None:
@@ -91,10 +98,19 @@ class Addressed:
         report = self._registered(situation)
         if report.records or report.waiting or report.problems:
             return self._finish(report)
+        left = self._named(self._ports.clock.monotonic())
+        if self._own is not None and (situation.busy or left > 0):
+            waits = "resolvers to forget the Elastic IP" if left > 0 else "connections over the Elastic IP to end"
+            return self._finish(replace(report, waiting=waits, next_at=min(report.next_at, left or report.next_at)))
         if self._own is not None:
             self._attempt(situation, takes=False, gives=self._own)
         waits = "" if self._own is None and not self._trouble else "the Elastic IP to go back to the pool"
         return self._finish(replace(report, waiting=waits))
+
+    def _named(self, now: float) -> float:
+        """Seconds for which resolvers may still know the address. Called once nothing in DNS names it."""
+        self._unnamed_at = now if self._unnamed_at is None else self._unnamed_at
+        return max(0.0, self._unnamed_at + self._ttl - now)
 
     def _registered(self, situation: Situation) -> DnsReport:
         if self._inner is not None:

@@ -142,6 +142,7 @@ class Stage:
     pool: Pool
     clock: Hand = field(default_factory=Hand)
     with_dns: bool = True
+    ttl: float = 0.0
 
     def __post_init__(self) -> None:
         self.dns = Dns(self.pool.log)
@@ -149,7 +150,7 @@ class Stage:
 
     def start(self) -> None:
         ports = PoolPorts(self.pool, self.clock, random.Random(7))
-        self.side = Addressed(TAGS, ports, self.dns if self.with_dns else None)
+        self.side = Addressed(TAGS, ports, self.dns if self.with_dns else None, self.ttl)
 
     def run(self, told: Situation, step: float = 5.0) -> DnsReport:
         self.clock.now += step
@@ -276,6 +277,33 @@ def test_the_address_goes_after_the_record_and_only_once() -> None:
         assert not stage.run(LEAVE, 61.0).waiting
     assert stage.pool.calls == before
     assert stage.until(JOIN).registered and stage.pool.holders == [NODE.id]  # back: it takes one again
+
+
+def test_no_connection_is_cut_by_giving_the_address_back() -> None:
+    stage = Stage(Pool.of(address(1)))
+    stage.run(JOIN)
+    for _ in range(3):
+        stage.run(replace(LEAVE, busy=True), 30.0)
+    report = stage.run(replace(LEAVE, busy=True), 30.0)
+    assert not report.records and report.waiting == "connections over the Elastic IP to end"
+    assert stage.pool.holders == [NODE.id]
+    assert stage.run(LEAVE).done == ("gave the Elastic IP 198.51.100.1 back",)
+
+
+def test_the_address_stays_while_resolvers_may_know_it() -> None:
+    stage = Stage(Pool.of(address(1)), ttl=60.0)
+    stage.run(JOIN)
+    stage.run(LEAVE)
+    report = stage.run(LEAVE)
+    assert (report.next_at, report.waiting) == (5.0, "resolvers to forget the Elastic IP")
+    assert stage.pool.log[-1] == "deregistered"
+    assert stage.run(LEAVE, 58.0).next_at == 2.0 and stage.pool.holders == [NODE.id]
+    assert stage.run(LEAVE, 2.0).done == ("gave the Elastic IP 198.51.100.1 back",)
+    assert stage.until(JOIN).registered
+    stage.dns.passes = 0
+    stage.run(LEAVE)
+    stage.run(LEAVE)
+    assert stage.pool.holders == [NODE.id]  # another leave, another wait
 
 
 def test_a_release_that_fails_is_waited_for() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from hafleet.core import phase
 from hafleet.core.cfgtext import SWITCH, finish, parse
+from hafleet.core.later_settings import Lifecycle
 from hafleet.core.membership import Decision
 from hafleet.core.model import (
     Claim,
@@ -113,6 +114,28 @@ def test_a_node_joins_until_it_serves_and_then_serves_for_good() -> None:
 def test_since_when_it_is_red(seen: Worker | Unknown, before: float, leaving: bool, red_since: float) -> None:
     decided = decision(phase="serving", leaving=CLAIM if leaving else {}, red_since=before)
     assert told(world(seen), decided)[1:] == (leaving, red_since)
+
+
+@pytest.mark.parametrize(
+    ("seen", "since", "busy"),
+    [
+        (worker(server("a", sessions=1)), AT - 10, True),
+        (worker(server("a")), AT - 10, False),
+        (worker(server("a"), old_workers=1), AT - 10, True),
+        (Unknown("no socket"), AT - 10, True),  # it may have some
+        (worker(server("a", sessions=1)), AT - 900, False),  # drain.max is over
+        (worker(server("a", sessions=1)), None, False),  # it does not leave
+    ],
+)
+def test_a_leaving_node_tells_while_connections_go_over_it(
+    seen: Worker | Unknown, since: float | None, busy: bool
+) -> None:
+    claims = {} if since is None else {phase.OPERATOR: Claim("works on it", since)}
+    decided = decision(phase="serving" if since is None else "leaving", leaving=claims)
+    found = situation(world(seen), decided)
+    assert found and found.busy is busy
+    short = situation(world(seen), decided, Lifecycle.model_validate({"drain": {"max": "1s"}}))
+    assert short and not short.busy
 
 
 def test_the_own_group_s_word_is_taken_only_from_a_read_that_counts() -> None:

@@ -108,6 +108,7 @@ class Situation:
     leaving: bool  # phase LEAVING: the record must go
     red_since: float  # wall clock since when the proxy answers its health check with 503; 0 while it does not
     group: Group | Unknown | None  # own Auto Scaling group; None when the node is in none
+    busy: bool = False  # it leaves, and connections that still have time go over it, as far as anybody knows
 
 
 @dataclass(frozen=True, slots=True)
