@@ -146,8 +146,8 @@ def situation(settings: Settings, world: World, decision: Decision) -> EndingSit
     if node is None or isinstance(groups, Unknown) or any(held.rule == "stale" for held in decision.held):
         return None
     ending = _listed(settings, groups)
-    members = {member.instance for found in decision.memory.members.values() for member in found}
-    running = _running(world.worker, ending.keys()) if ending else frozenset[str]()
+    members = {m.instance for found in decision.memory.members.values() for m in found} if ending else set[str]()
+    running = _running(world.worker, ending.keys()) if ending else None
     endings = tuple(
         Ending(
             instance=instance,

@@ -179,11 +179,12 @@ class Fleet:
         self.memory = {node: EndingMemory() for node in self.nodes}
         self.calls: list[tuple[str, str]] = []
         self.now = AT
+        self.alone = False  # control: each takes itself for the only one
 
     def turn(self, node: str) -> None:
         """One run of one node."""
         found = (ending(name, drained=name in self.drained[node]) for name in sorted(self.waiting))
-        situation = told(*found, nodes=self.nodes, node=node)
+        situation = told(*found, nodes=(node,) if self.alone else self.nodes, node=node)
         memory = heard(situation, self.memory[node], self.now)
         act = next_tag(situation, memory)
         if isinstance(act, WriteTag):
@@ -226,3 +227,14 @@ def test_in_any_order_each_instance_is_released_once_by_one_node_and_never_too_e
             fleet.waiting -= {name for _, name in fleet.calls}
     assert sorted(fleet.calls) == [(A, name) for name in sorted(instances)]
     assert set(fleet.tags.values()) <= {""}
+
+
+def test_control_nodes_that_do_not_ask_each_other_release_too_early() -> None:
+    fleet = Fleet((A, B), [ONE])
+    fleet.drained[B] = {ONE}
+    fleet.turn(B)
+    fleet.turn(A)
+    assert fleet.calls == []
+    fleet.alone = True
+    with pytest.raises(AssertionError, match="released before all had drained it"):
+        fleet.turn(B)
