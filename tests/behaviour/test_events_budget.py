@@ -7,7 +7,7 @@ import pytest
 from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
 from hafleet.lab.processes import wait_until
-from tests.behaviour.event_stage import APP, Post, counted, hearing, metrics
+from tests.behaviour.event_stage import APP, Post, asked, counted, hearing, metrics
 
 PASSES = 1.0  # seconds between two passes
 READS = 8.0  # seconds between two reads while events are proven: eight passes
@@ -16,17 +16,12 @@ WAKES = 'hafleet_event_messages_total{kind="wake"}'
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(300)]
 
 
-def reads(lab: Lab) -> int:
-    """Calls to Auto Scaling and EC2 so far. The lab itself looks by another door."""
-    return sum(count for name, count in lab.cloud.calls().items() if name.startswith(("autoscaling.", "ec2.")))
-
-
 def in_a_while(lab: Lab, seconds: float) -> tuple[float, int]:
     """Passes and calls in so many seconds of an even life."""
     node = lab.nodes[0]
-    passes, calls = counted(node, "hafleet_passes_total"), reads(lab)
+    passes, calls = counted(node, "hafleet_passes_total"), asked(lab)
     time.sleep(seconds)
-    return counted(node, "hafleet_passes_total") - passes, reads(lab) - calls
+    return counted(node, "hafleet_passes_total") - passes, asked(lab) - calls
 
 
 def followed(lab: Lab, desired: int) -> float:

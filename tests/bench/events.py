@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hafleet.core import proof
 from hafleet.lab import proxy
 from hafleet.lab.cloud import Machine
 from hafleet.lab.fleet import Lab
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.node import Node
 from hafleet.publish import read_status
-from tests.behaviour.event_stage import APP, END, Post, Witness, hearing
+from tests.behaviour.event_stage import APP, END, Post, Witness, asked, counted, hearing, metrics
 from tests.bench.figures import ms, summary, timed
 
 CHANGES = 24  # of each kind
 NOTICES = 10
+MINUTES = 3  # of quiet life
 HOOK = "gone"
 LOOK = 0.005  # seconds between two looks
 CAME, LEAVES = "EC2 Instance Launch Successful", "EC2 Instance-terminate Lifecycle Action"
@@ -38,7 +40,25 @@ def measure(haproxy: Haproxy) -> dict[str, Any]:
         found |= _floors(lab, post)
     with hearing(None, binary=str(haproxy.binary), **SELDOM) as (lab, _):
         found["imds_notice_to_pass_without_events"] = summary(_notices(lab)) | {"target_max_ms": 5000}
+    with hearing({"queue": "auto"}, binary=str(haproxy.binary), passes={"interval": "10s"}) as (lab, _):
+        found["aws_calls_per_node_minute"] = _budget(lab)
     return found
+
+
+def _budget(lab: Lab) -> dict[str, Any]:
+    """Calls to Auto Scaling and EC2 of one node that nothing happens to, with the defaults that users get."""
+    node = lab.nodes[0]
+    lab.cloud.control("POST", "physics", {"minute": 20})  # a pulse soon; nothing else is quicker
+    lab.wait_until(lambda: metrics(node)["hafleet_events_proven"] == 1, 120, "a pulse")
+    time.sleep(proof.EAGER + 10)
+    calls, passes = asked(lab), counted(node, "hafleet_passes_total")
+    time.sleep(60 * MINUTES)
+    return {
+        "auto_scaling_and_ec2": round((asked(lab) - calls) / MINUTES, 2),
+        "target_most": 2,
+        "passes": round((counted(node, "hafleet_passes_total") - passes) / MINUTES, 2),
+        "minutes": MINUTES,
+    }
 
 
 def _changes(lab: Lab, post: Post) -> dict[str, Any]:
