@@ -27,7 +27,8 @@ class LifeSituation:
     old_workers: int = 0
     record: Record = "none"  # how this node stands in DNS
     spot_at: float = 0.0  # wall clock at which EC2 takes this spot instance back; 0 when it does not
-    alone: bool = False  # no other instance of the group is in service
+    alone: bool = False  # no other instance of the group is known to be in service
+    kept_out: str = ""  # why people alone keep it out of service; "" when they do not
     old_sessions: int = 0  # connections of the old workers to servers, as far as they are known
 
 

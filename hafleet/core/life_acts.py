@@ -125,6 +125,8 @@ def _launch(scene: Scene, hook: str) -> Complete | Rest:
         return Complete(hook, "CONTINUE", "it goes to the warm pool, without traffic")
     if told.ready and told.record in {"none", "stands"}:
         return Complete(hook, "CONTINUE", "it serves")
+    if told.kept_out and told.sessions is not None:  # it would be given up, and its successors after it
+        return Complete(hook, "CONTINUE", f"it is kept out of service: {told.kept_out}")
     lacks = "its record in DNS" if told.ready else "HAProxy to serve"
     patience = scene.rules.lifecycle.join_timeout
     left = memory.since + patience - scene.at

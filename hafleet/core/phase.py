@@ -106,6 +106,20 @@ def noticed(
     return _claimed(leaving, REBALANCE, told)
 
 
+def timed(leaving: Mapping[str, Claim], at: float) -> Mapping[str, Claim]:
+    """The claims, none of them made in the future: a clock that went back would else put off what comes after them."""
+    if all(claim.since <= at for claim in leaving.values()):
+        return leaving
+    return {source: replace(claim, since=min(claim.since, at)) for source, claim in leaving.items()}
+
+
+def kept_out(leaving: Mapping[str, Claim]) -> str:
+    """Why people alone keep this node out of service; "" when they do not, or others claim it too."""
+    if not leaving or leaving.keys() - {OPERATOR, ZONE}:
+        return ""
+    return "; ".join(claim.reason for _, claim in sorted(leaving.items()))
+
+
 def zoned(leaving: Mapping[str, Claim], reason: str, at: float) -> Mapping[str, Claim]:
     """The claims after what the fleet's orders say of this node's zone; no reason: nothing."""
     return _claimed(leaving, ZONE, Claim(reason, at) if reason else None)

@@ -32,7 +32,7 @@ def settle(world: World, decision: Decision, life: Lifecycle | None = None) -> M
     memory = decision.memory
     rebalance = life is not None and life.rebalance == "drain"
     claims = phase.noticed(_claims(world, decision), world.notices, world.at, rebalance=rebalance)
-    memory = replace(memory, leaving=claims)
+    memory = replace(memory, leaving=phase.timed(claims, world.at))
     memory = replace(memory, phase=phase.step(memory, serves=_ready(world, memory, life)))
     return replace(memory, red_since=_red_since(world, memory))
 
@@ -84,7 +84,8 @@ def life(world: World, decision: Decision, dns: DnsReport | None, *, registers: 
         old_workers=0 if isinstance(worker, Unknown) else worker.old_workers,
         record=_record(memory, dns) if registers else "none",
         spot_at=notices.spot.at if notices and notices.spot else 0.0,
-        alone=phase.last_node(memory.node.id, known) is not None,
+        alone=known is None or phase.last_node(memory.node.id, known) is not None,
+        kept_out=phase.kept_out(memory.leaving),
         old_sessions=0 if isinstance(worker, Unknown) else old_sessions(worker.old),
     )
 

@@ -161,7 +161,7 @@ def test_what_it_is_told_while_little_is_known() -> None:
     blind = world(Unknown("no socket"), groups=Unknown("AWS is away"), notices=Unknown("IMDS"))
     told = life(blind, decision(phase="leaving"), None, registers=True)
     assert told
-    assert (told.state, told.ready, told.leaving, told.alone) == ("", False, True, False)
+    assert (told.state, told.ready, told.leaving, told.alone) == ("", False, True, True)
     assert (told.sessions, told.old_workers, told.record, told.spot_at) == (None, 0, "pending", 0.0)
     assert life(blind, Decision(Unknown("who?"), Memory(), ()), None, registers=False) is None
 
