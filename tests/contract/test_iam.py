@@ -1,17 +1,25 @@
-"""The printed IAM policy, enforced: every flow passes with it, and each statement is missed by one that it is for."""
+"""The printed IAM policy, enforced: every flow passes with it, each statement is missed by one that it is for, what is not a node's own
+is kept out, and doctor names what a role lacks.
+"""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from hafleet import compose, permits
 from hafleet.core import iampolicy
 from hafleet.core.iamgrants import GRANTS, REAPER
 from hafleet.errors import HafleetError
+from hafleet.findings import Finding
 from hafleet.lab.cloud import REGION
 from tests.contract import iam_stage
 from tests.contract.iam_stage import Trouble, World
+
+pytestmark = pytest.mark.xdist_group("iam")  # one account for all of them
 
 Flow = Callable[[World], None]
 
@@ -208,3 +216,102 @@ def test_what_is_not_a_nodes_own_is_refused(world: World, action: str, act: Call
         assert [each["action"] for each in world.cloud.refused()] == [action]
     answer: Any = caught.value.response
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+SITE = {"name": "site", "port": 8080, "sources": [{"asg": iam_stage.BLUE, "terminate_hook": "drains"}]}
+
+# statement that is missing -> what says so, and how bad it is
+TOLD: dict[str, tuple[str, str, str]] = {
+    "Records": ("fail", "may change records", "route53:ChangeResourceRecordSets"),
+    "HealthChecks": ("fail", "may delete checks", "route53:DeleteHealthCheck"),
+    "ServerHooks": ("fail", f"may end {iam_stage.BLUE}'s hooks", "autoscaling:CompleteLifecycleAction"),
+    "AbandonedTag": ("fail", "may write why it gave up", "ec2:CreateTags"),
+    "DrainedTag": ("fail", "may tell what it drained", "ec2:CreateTags"),
+    "Addresses": ("fail", "may take an address", "ec2:AssociateAddress"),
+    "AddressInstance": ("fail", "may take an address", "ec2:AssociateAddress"),
+    "AddressInterface": ("fail", "may take an address", "ec2:AssociateAddress"),
+    "Orders": ("warn", "may take orders back", "autoscaling:DeleteTags"),
+}
+
+
+@dataclass
+class Doctor:
+    """A node of the world, described by hand; its role is the one of an instance all the same."""
+
+    world: World
+    parts: compose.Parts
+
+    def looks(self, without: str = "") -> dict[str, Finding]:
+        """What is found with the printed policy, less one statement."""
+        with self.world.allowed(self.world.policy(iam_stage.settings(), without)):
+            return {finding.about: finding for finding in permits.rights(self.parts)}
+
+
+@pytest.fixture(scope="module")
+def doctor(world: World, tmp_path_factory: pytest.TempPathFactory) -> Doctor:
+    folder = tmp_path_factory.mktemp("doctor")
+    asked = iam_stage.settings().model_dump(mode="json", exclude_unset=True)
+    static = {
+        "id": world.node,
+        "private_ip": "10.0.0.7",
+        "public_ip": "198.51.100.7",
+        "zone": f"{REGION}a",
+        "region": REGION,
+        "asg": iam_stage.EDGE,
+    }
+    path = folder / "hafleet.yaml"
+    written: dict[str, Any] = {**asked, "backends": [SITE], "node": {"static": static}, "state_dir": str(folder)}
+    path.write_text(json.dumps(written))
+    return Doctor(world, compose.build(path))
+
+
+def test_every_right_is_tried_and_nothing_is_changed(doctor: Doctor) -> None:
+    before = everything(doctor.world)
+    found = doctor.looks()
+    assert {about for about, finding in found.items() if finding.state == "ok"} == {told[1] for told in TOLD.values()}
+    assert found.pop("permissions").state == "hint"
+    assert {finding.state for finding in found.values()} == {"ok"}
+    assert doctor.world.cloud.refused() == []
+    assert everything(doctor.world) == before
+
+
+@pytest.mark.parametrize("sid", TOLD)
+def test_a_right_that_is_missing_is_named(doctor: Doctor, sid: str) -> None:
+    state, about, action = TOLD[sid]
+    found = doctor.looks(without=sid)
+    assert (found[about].state, found[about].fix) == (
+        state,
+        f"allow {action} to this node's role; `hafleet iam-policy` prints all that it needs",
+    )
+    assert [name for name, finding in found.items() if finding.state in {"fail", "warn"}] == [about]
+
+
+def test_while_aws_is_away_one_line_says_so(doctor: Doctor) -> None:
+    fault = doctor.world.cloud.fault("5xx", service="autoscaling")
+    try:
+        found = doctor.looks()
+    finally:
+        doctor.world.cloud.heal(fault)
+    last = list(found.values())[-1]
+    assert last.about == f"may end {iam_stage.BLUE}'s hooks" and last.what.startswith("cannot be tried now")
+    assert [finding.state for finding in found.values()] == ["ok", "ok", "warn"]
+
+
+def everything(world: World) -> Any:
+    """Records, checks, tags, addresses and the wait of a node, as the operator sees them."""
+    cloud, kept = world.cloud, (world.node, world.joiner)
+    waits = [(wait["instance"], wait["hook"], wait["heartbeats"]) for wait in cloud.waiting()]
+    groups = cloud.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    tags = {machine.id: machine.tags for machine in cloud.machines() if machine.id in kept}
+    addresses = [sorted(a.items(), key=str) for a in cloud.ec2.describe_addresses()["Addresses"]]
+    checks = sorted(check["Id"] for check in cloud.control("GET", "checks"))
+    return (
+        [zone["ResourceRecordSets"] for zone in cloud.control("GET", "zones")],
+        checks,
+        [wait for wait in waits if wait[0] in kept],
+        {group["AutoScalingGroupName"]: group["Tags"] for group in groups},
+        tags,
+        addresses,
+    )
