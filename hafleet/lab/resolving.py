@@ -20,7 +20,7 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
-TIMEOUT = 2.0  # seconds for one question
+TIMEOUT = 5.0  # seconds for one question, as by default in resolv.conf(5)
 
 
 class NoAddress(OSError):
