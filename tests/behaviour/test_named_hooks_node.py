@@ -15,7 +15,7 @@ from tests.behaviour.test_lifecycle_node import END, GREEN, RED, in_service, lea
 
 UNHEALTHY = "autoscaling.SetInstanceHealth"
 
-pytestmark = pytest.mark.deep
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]  # a bound for a busy machine
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from hafleet.core import endings
 from hafleet.core.checks.finding import Finding, Path
 from hafleet.core.settings import Settings
 from hafleet.core.sources import INSTANCE_ID
 
+_LONGEST_HOOK = 7200.0  # seconds; HeartbeatTimeout at most (Auto Scaling API), and no heartbeats are sent for servers
 LATER = ("signals",)  # read and checked, not acted on yet
 
 
@@ -42,6 +44,21 @@ def lifecycle(settings: Settings) -> Iterator[Finding]:
         yield Finding(("lifecycle",), what, "add node.static.asg", also=(("node", "static"),), fatal=False)
 
 
+def server_hooks(settings: Settings) -> Iterator[Finding]:
+    """What the settings alone tell of hooks that would run into their timeouts."""
+    for index, backend in enumerate(settings.backends):
+        named = any(source.terminate_hook for source in backend.sources)
+        if named and backend.drain >= _LONGEST_HOOK:
+            what = f"the drain of backend {backend.name!r} is as long as the longest hook of Auto Scaling waits, 2h"
+            here: Path = ("backends", index, "drain")
+            also: tuple[Path, ...] = (("backends", index, "sources"),)
+            yield Finding(here, what, "make it shorter than the hook's timeout", fatal=False, also=also)
+    static = settings.node.static
+    if static and static.asg and not INSTANCE_ID.fullmatch(static.id) and endings.named(settings):
+        what = "node.static.id is no EC2 instance, so this node cannot tell the others which servers it has drained"
+        yield Finding(("node", "static", "id"), what, "write the instance's id there", fatal=False)
+
+
 def eip(settings: Settings) -> Iterator[Finding]:
     """An Elastic IP is given to an EC2 instance, and clients find it by DNS."""
     static = settings.node.static
@@ -62,4 +79,4 @@ def later(settings: Settings) -> Iterator[Finding]:
             yield Finding((section,), what, "keep it for a later version, or remove it", fatal=False)
 
 
-RULES = (node, passes, lifecycle, eip, later)
+RULES = (node, passes, lifecycle, server_hooks, eip, later)
