@@ -11,9 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hafleet import compose, permits
+from hafleet.adapters.queue import OwnQueue
 from hafleet.core import iampolicy
 from hafleet.core.iamgrants import GRANTS, REAPER
-from hafleet.errors import HafleetError
+from hafleet.errors import AwsDenied, HafleetError
 from hafleet.findings import Finding
 from hafleet.lab.cloud import REGION
 from tests.contract import iam_stage
@@ -88,6 +89,15 @@ def test_without_its_statement_a_flow_fails_and_says_what_is_missing(world: Worl
     (action,) = refused
     assert f"allow {action} to this node's role" in text, text
     assert "hafleet iam-policy" in text
+
+
+def test_an_action_that_is_not_the_calls_own_is_named_as_aws_names_it(world: World) -> None:
+    policy: Any = world.policy(iam_stage.settings())
+    (queue,) = [each for each in policy["Statement"] if each["Sid"] == "Queue"]
+    queue["Action"].remove("sqs:TagQueue")  # which CreateQueue needs besides, for it tags the queue
+    with world.allowed(policy), pytest.raises(HafleetError, match="allow sqs:tagqueue to this node's role") as caught:
+        OwnQueue(world.account, "edge", lambda: "i-0fffffffffffffff0", list[str]().append).url()
+    assert isinstance(caught.value, AwsDenied) and caught.value.where == f"sqs:CreateQueue in {REGION}"
 
 
 def test_the_reaper_lives_by_its_own_policy(world: World) -> None:
