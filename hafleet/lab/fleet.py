@@ -162,9 +162,12 @@ class Lab:
         self.apply()
 
     def expected(self, backend: str) -> frozenset[str]:
-        """The instances that should be in rotation: InService, in a group that has a share."""
-        shares = self.plan.groups(backend)
-        return frozenset(m.id for m in self.cloud.machines() if m.in_service and shares.get(m.group, 0) != 0)
+        """The instances that should be in rotation: InService, in a group that has a share, in no drained zone."""
+        return self._expected(self.cloud.machines(), backend)
+
+    def _expected(self, machines: Iterable[Machine], backend: str) -> frozenset[str]:
+        shares, away = self.plan.groups(backend), self.plan.away
+        return frozenset(m.id for m in machines if m.in_service and shares.get(m.group, 0) != 0 and m.zone not in away)
 
     def converged(self, *, joined: bool = False) -> bool:
         """True when the worker of every node has exactly the expected servers in rotation.
@@ -175,12 +178,8 @@ class Lab:
         machines = self.cloud.machines()
         coming = {m.id for m in machines if joined and m.lifecycle.startswith("Pending")}
         nodes = [node for node in self.nodes if node.id not in coming]
-        for backend in self.plan.names:
-            shares = self.plan.groups(backend)
-            wanted = frozenset(m.id for m in machines if m.in_service and shares.get(m.group, 0) != 0)
-            if any(_instances(node.in_rotation(backend)) != wanted for node in nodes):
-                return False
-        return bool(nodes)
+        wanted = {backend: self._expected(machines, backend) for backend in self.plan.names}
+        return bool(nodes) and all(_instances(n.in_rotation(b)) == wanted[b] for b in wanted for n in nodes)
 
     def wait_converged(self, timeout: float = 30.0, *, joined: bool = False) -> float:
         """Wait for ``converged``; returns the seconds it took. Raises TimeoutError."""

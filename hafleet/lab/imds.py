@@ -8,6 +8,7 @@ import json
 import secrets
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -116,6 +117,11 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, address: tuple[str, int], imds: Imds) -> None:
         self.imds = imds
         super().__init__(address, _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing to tell of a node that was killed while it asked."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 
 class _Handler(BaseHTTPRequestHandler):

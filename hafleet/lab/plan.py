@@ -81,6 +81,7 @@ class Plan:
     interval: float = 1.0  # seconds between passes
     dns: dict[str, Any] | None = None  # the dns section; None: the nodes stay out of DNS
     extra: dict[str, Any] = field(default_factory=dict)  # sections that replace the lab's own, such as safety
+    away: set[str] = field(default_factory=set)  # zones that an operator has drained: no setting, an order to the nodes
 
     def settings(self, node: Node) -> dict[str, Any]:
         """The whole of one node's hafleet.yaml, as plain data."""

@@ -87,19 +87,25 @@ STORY = (
         story_life.node_replaced,
         meanwhile=(Chapter("rolling replace", rolling_replace),),
     ),
-    Chapter("AWS unreachable", story_faults.aws_unreachable),
-    Chapter("node drained", story_dns.node_drained, meanwhile=(Chapter("agent killed", story_faults.agent_killed),)),
-    Chapter("node restart", story_dns.node_restart),
-    Chapter("zone drained", story_life.zone_drained),
-    Chapter("node killed", story_dns.node_killed, may_lose="until its health check notices, clients are sent to it"),
-    Chapter("dead node reaped", story_dns.dead_reaped),
     Chapter(
-        "spot notice",
-        story_life.spot_notice,
+        "node drained",
+        story_dns.node_drained,
+        meanwhile=(
+            Chapter("AWS unreachable", story_faults.aws_unreachable),
+            Chapter("agent killed", story_faults.agent_killed),
+        ),
+    ),
+    Chapter("node restart", story_dns.node_restart),
+    Chapter(
+        "zone drained",
+        story_life.zone_drained,
         meanwhile=(
             Chapter("template edit", story_faults.template_edit),
             Chapter("broken template", story_faults.broken_template),
             Chapter("partial answer", story_faults.partial_answer),
         ),
     ),
+    Chapter("node killed", story_dns.node_killed, may_lose="until its health check notices, clients are sent to it"),
+    Chapter("dead node reaped", story_dns.dead_reaped),
+    Chapter("spot notice", story_life.spot_notice),
 )

@@ -4,7 +4,7 @@ import time
 
 from hafleet.lab.cloud import HOOK_TIMEOUT
 from hafleet.lab.node import Node
-from hafleet.lab.plan import DNS_TTL, LEAVE_HOOK
+from hafleet.lab.plan import DNS_TTL, EDGE, LEAVE_HOOK
 from hafleet.lab.stage import SETTLE, Stage, StoryError
 from hafleet.lab.story_nodes import (
     PATIENCE,
@@ -23,7 +23,7 @@ from hafleet.lab.story_nodes import (
 )
 
 ENOUGH = 2.0  # seconds left of a hook's timeout: it did not run out
-NOTICE = 30.0  # seconds that EC2 grants here; 120 in AWS
+NOTICE = 20.0  # seconds that EC2 grants here; 120 in AWS
 
 
 def node_replaced(stage: Stage) -> str:
@@ -86,8 +86,6 @@ def spot_notice(stage: Stage) -> str:
         stage.say(f"EC2 takes {node.id} back in {NOTICE:g} s")
         _red(stage, node)
         red = time.monotonic() - began
-        all_in_service(stage)
-        stage.meanwhile()
         last = forgotten(stage, watch, node)
         stage.dns_took(last - began)
         stage.lab.wait_until(lambda: node not in stage.lab.nodes, PATIENCE, f"EC2 to take {node.id}")
@@ -101,7 +99,7 @@ def zone_drained(stage: Stage) -> str:
     all_in_service(stage)
     zones = [node.zone for node in stage.lab.nodes]
     zone = min(set(zones), key=zones.count)
-    away = {m.id for m in stage.lab.cloud.machines() if m.zone == zone}
+    away = {m.id for m in stage.lab.cloud.machines() if m.zone == zone and m.group != EDGE}
     node = next(node for node in stage.lab.nodes if node.zone == zone)
     with watching(stage) as watch:
         answered(stage, watch, node)
@@ -109,22 +107,19 @@ def zone_drained(stage: Stage) -> str:
         began = time.monotonic()
         stage.say(f"hafleet zone drain {zone}")
         command(node, "zone", "drain", zone, "--reason", "the zone is slow")
-        stage.lab.wait_until(lambda: not _serving(stage, away), SETTLE, f"the servers of {zone} to drain on every node")
-        stage.converged()
-        _red(stage, node)
+        stage.lab.plan.away = {zone}
+        stage.follow()
         before = stage.traffic.count()
+        _red(stage, node)
+        stage.meanwhile()
         last = forgotten(stage, watch, node)
         stage.dns_took(last - began)
         if sent := sum(n for name, n in stage.traffic.count().since(before).instances.items() if name in away):
             raise StoryError(f"{sent} requests were sent to servers of the drained {zone}")
     with watching(stage) as watch:
+        stage.say(f"hafleet zone ready {zone}")
         command(node, "zone", "ready", zone)
-        stage.follow()
+        stage.lab.plan.away = set()
+        stage.lab.wait_converged(SETTLE)
         joined(stage, watch, node)
-    return f"{zone}: its servers got nothing on any node after {last - began:.1f} s"
-
-
-def _serving(stage: Stage, names: set[str]) -> bool:
-    """True while one of these instances gets new requests from any node."""
-    rows = [row for node in stage.lab.nodes for row in node.servers() if row.in_rotation]
-    return any("-".join(row.name.split("-")[:2]) in names for row in rows)
+    return f"{len(away)} machines of {zone} got nothing new from any node, and its node left DNS after {last - began:.1f} s"
