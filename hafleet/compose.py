@@ -218,6 +218,7 @@ class AgentWorkshop:
         self._on_call = on_call
         self._outlet = outlet
         self._ears: Ears | None = None
+        self._reconciler: Reconciler | None = None  # of the settings in use
 
     def digest(self) -> str:
         """What the file holds now; "" when it cannot be read."""
@@ -230,10 +231,13 @@ class AgentWorkshop:
         """The agent's parts. Raises SettingsError."""
         parts = build(self._path, self._on_call)
         hooks = self._hooks(parts)
+        if self._reconciler is not None:
+            self._reconciler.shut()  # two cannot listen at one peers address
+        self._reconciler = parts.joining(self._wakeups, self._ears.prover if self._ears else None)
         return Assembly(
             settings=parts.settings,
             digest=parts.loaded.digest,
-            reconciler=parts.joining(self._wakeups, self._ears.prover if self._ears else None),
+            reconciler=self._reconciler,
             history=parts.history,
             watch_paths=watch_paths(self._path, parts),
             announce=partial(self._sides.dns.announce, parts.registrar()),
@@ -261,6 +265,8 @@ class AgentWorkshop:
         """End what was started for the settings in use."""
         if self._ears is not None:
             self._ears.stop()
+        if self._reconciler is not None:
+            self._reconciler.shut()
 
     def watch(self, paths: tuple[Path, ...]) -> FileWatch:
         """Watch these paths."""

@@ -81,6 +81,10 @@ class Reconciler:
         """Each port read once. A failed or partial read is Unknown. ``rests``: see ``Observer.observe``."""
         return self._observer.observe(rests=rests)
 
+    def shut(self) -> None:
+        """Leave the peers address to HAProxy, or to the reconciler of other settings, from now on."""
+        self._observer.shut()
+
     # --- decide, plan, guard ----------------------------------------------------------------------------------------
 
     def plan(self, world: World, *, force: bool = False) -> Plan:
