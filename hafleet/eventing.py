@@ -19,6 +19,8 @@ from hafleet.ports import Clock, NodeMetadata, Tally, Wakeups
 
 REAP_EVERY = 900.0  # seconds between two looks for the queues of dead nodes; apart enough to be two proofs
 
+_TRIES = 2  # to take the own queue away; no more, for Auto Scaling is kept waiting meanwhile
+
 Tell = Callable[[Heard], None]
 
 
@@ -57,10 +59,13 @@ class QueueEnd:
         if self._left:
             return
         self._left = True
-        try:
-            self._queue.leave()
-        except HafleetError as error:
-            self._tell(Heard("fault", f"the queue stays until it is reaped: {error}"))
+        for tries in range(1, _TRIES + 1):
+            try:
+                self._queue.leave()
+                return
+            except HafleetError as error:
+                if tries == _TRIES:
+                    self._tell(Heard("fault", f"the queue stays until it is reaped: {error}"))
 
     def put_off(self) -> None:
         """The node stays for now: it may have its queue."""

@@ -137,6 +137,14 @@ def test_a_queue_that_cannot_be_left_is_told_once_and_keeps_nothing_back() -> No
     assert [(found.kind, "until it is reaped" in found.text) for found in told] == [("fault", True)]
 
 
+def test_a_queue_that_cannot_be_left_at_first_is_tried_once_more() -> None:
+    own, told = Own(refuses=True), list[Heard]()
+    end = QueueEnd(own, told.append)
+    end.farewell()
+    end.farewell()
+    assert (own.left, len(told)) == (2, 1)
+
+
 def test_the_queue_is_left_once_whoever_says_so_first() -> None:
     own = Own()
     end = QueueEnd(own, list[Heard]().append)
