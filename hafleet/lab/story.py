@@ -48,9 +48,11 @@ def blue_green(stage: Stage) -> str:
 
 
 def _has_share(stage: Stage, wanted: float) -> bool:
-    """True when the weights in every worker give green this share."""
-    green = {machine.id for machine in stage.lab.members("shop-green")}
-    for node in stage.lab.nodes:
+    """True when the weights in the worker of every node in service give green this share."""
+    machines = stage.lab.cloud.machines()
+    green = {machine.id for machine in machines if machine.group == "shop-green"}
+    coming = {machine.id for machine in machines if machine.lifecycle.startswith("Pending")}
+    for node in [node for node in stage.lab.nodes if node.id not in coming]:
         rows = [row for row in node.servers() if row.backend == "shop" and row.in_rotation]
         total = sum(row.weight for row in rows)
         part = sum(row.weight for row in rows if row.name in green)
