@@ -80,11 +80,12 @@ class Beside(Generic[S, R]):
             self._told = None if side is None or situation is None else (side, situation)
             if side is None:
                 self._report = None
-            news = self._told is not None and (before is None or self._differs(before, self._told))
-            report = self._report
-        if news and self._thread is None:
-            self._thread = threading.Thread(target=self._loop, daemon=True, name=self._words.name)
-            self._thread.start()
+            told, report = self._told, self._report
+        news = told is not None and (before is None or self._differs(before, told))
+        if told is not None and self._thread is None:
+            thread = threading.Thread(target=self._loop, daemon=True, name=self._words.name)
+            thread.start()  # where the system has no thread to give, the next pass tries again
+            self._thread = thread
         elif news:
             self._bell.set()
         return report

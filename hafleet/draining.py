@@ -33,7 +33,22 @@ def guard(parts: Parts) -> tuple[Held | None, str]:
     group = phase.own_group(node.group, groups)
     if isinstance(group, Unknown):
         return None, f"whether another node serves is not known: {group.reason}"
-    return phase.last_node(node.id, group), ""
+    held = phase.last_node(node.id, group)
+    return (held, "") if held else _in_dns(parts, node.id)
+
+
+def _in_dns(parts: Parts, node_id: str) -> tuple[Held | None, str]:
+    """The same by the records: a node that is drained already is still in service for Auto Scaling."""
+    dns = parts.settings.dns
+    if dns is None:
+        return None, ""
+    try:
+        tree = parts.dns_ports().dns.tree(dns.name)
+    except HafleetError as error:
+        return None, f"whether another node is in DNS is not known: {error}"
+    if {record.set_id for record in tree if record.values and record.set_id} != {node_id}:
+        return None, ""
+    return Held("last_node", node_id, f"no other node has a record of {dns.name}: nobody would be left in DNS"), ""
 
 
 def drain(parts: Parts, reason: str) -> list[str]:

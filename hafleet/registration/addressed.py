@@ -153,6 +153,8 @@ class Addressed:
         if self._own is not None or not takes:
             return
         open_ones = free(pool, node)
+        turn = self._failures % max(1, len(open_ones))  # one that EC2 refuses must not keep the others from being tried
+        open_ones = (*open_ones[turn:], *open_ones[:turn])
         for address in open_ones:
             try:
                 association = self._ports.addresses.associate(address, node)

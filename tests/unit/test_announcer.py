@@ -110,6 +110,18 @@ def test_settings_that_lose_their_dns_section_end_the_runs_and_the_report(announ
     assert len(told.seen) <= ran + 1  # one may have been under way
 
 
+def test_a_system_without_a_thread_to_give_is_asked_again(announcer: Announcer) -> None:
+    told, usual = Told(), threading.stack_size()
+    threading.stack_size(1 << 46)  # more than any address space has, so that no thread can start
+    try:
+        with pytest.raises(RuntimeError, match="start new thread"):
+            announcer.announce(told, SITUATION)
+    finally:
+        threading.stack_size(usual)
+    assert told.seen == []
+    assert reported(announcer, told).registered
+
+
 def test_a_route_53_that_hangs_holds_nobody_up() -> None:
     hangs = threading.Event()
     announcer = Announcer(SystemClock())

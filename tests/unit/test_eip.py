@@ -252,6 +252,21 @@ def test_ec2_away_at_the_join_is_tried_again_ever_more_slowly() -> None:
     assert stage.until(JOIN).registered
 
 
+def test_an_address_that_ec2_refuses_does_not_keep_the_others_from_being_tried() -> None:
+    bad = free((address(1), address(2)), NODE.id)[0]
+
+    class Odd(Pool):
+        def associate(self, address: Address, instance: str) -> str:
+            if address == bad:
+                self.calls.append("refused")
+                raise SourceUnavailable("of another network border group")
+            return super().associate(address, instance)
+
+    stage = Stage(Odd.of(address(1), address(2)))
+    assert not stage.run(JOIN).registered and stage.pool.calls == ["pool", "refused"]
+    assert stage.until(JOIN).registered and stage.pool.calls.count("refused") == 1
+
+
 def test_an_address_that_somebody_took_away_is_replaced() -> None:
     stage = Stage(Pool.of(address(1), address(2)))
     stage.run(JOIN)
