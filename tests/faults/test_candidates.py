@@ -113,10 +113,10 @@ def test_f40_control_haproxy_itself_takes_the_cut_text(stage: Stage) -> None:
 
 def test_f40_control_commands_before_the_check_would_take_servers_out(stage: Stage) -> None:
     class Rash(Reconciler):
-        def _carry_out(self, plan: Plan, wanted: Rendered) -> Outcome:
+        def _send(self, plan: Plan, wanted: Rendered) -> Outcome:
             assert isinstance(plan.world.worker, Worker)
             self._ports.proxy.run(plan.world.worker.pid, plan.proxy.commands)
-            return super()._carry_out(plan, wanted)
+            return super()._send(plan, wanted)
 
     stage.boot({"asg": stage.group(2)})
     stage.ports = lambda ports: dataclasses.replace(ports, renderer=Cut(ports.renderer, 0.5))
