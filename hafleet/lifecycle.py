@@ -94,7 +94,7 @@ class HookKeeper:
     def _carry(self, act: ReadHooks | Beat | Complete | AskReplacement, told: LifeSituation) -> None:
         match act:
             case ReadHooks():
-                self._hooks, self._hooks_at = self._ports.hooks.hooks(told.node.group), self._now()
+                self._read_hooks(told)
             case Beat(hook):
                 self._beat(hook, told)
             case Complete():
@@ -103,6 +103,16 @@ class HookKeeper:
                 self._ports.hooks.set_unhealthy(told.node.id)
                 self._keep(replace(self._load(told.node.id), unhealthy_at=self._now()))
                 self._tell(f"asked Auto Scaling to replace this instance: {reason}")
+
+    def _read_hooks(self, told: LifeSituation) -> None:
+        """Where they cannot be read again, those known before serve as well: a call on one that is gone only says so."""
+        try:
+            self._hooks = self._ports.hooks.hooks(told.node.group)
+        except HafleetError as error:
+            if self._hooks is None:
+                raise
+            self._problems.append(str(error))
+        self._hooks_at = self._now()
 
     def _beat(self, hook: str, told: LifeSituation) -> None:
         memory = self._load(told.node.id)

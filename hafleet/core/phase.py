@@ -106,6 +106,19 @@ def noticed(
     return _claimed(leaving, REBALANCE, told)
 
 
+def vouched(before: Mapping[str, Claim], now: Mapping[str, Claim]) -> Mapping[str, Claim]:
+    """The claims in a pass in which IMDS is silent: when the group takes its claim back, the same one of IMDS is over, too.
+
+    Args:
+        before: the claims of the last pass.
+        now: those after what the group tells.
+    """
+    imds = now.get(IMDS)
+    if AWS not in before or AWS in now or imds is None or imds.final:
+        return now
+    return _without(now, IMDS)
+
+
 def timed(leaving: Mapping[str, Claim], at: float) -> Mapping[str, Claim]:
     """The claims, none of them made in the future: a clock that went back would else put off what comes after them."""
     if all(claim.since <= at for claim in leaving.values()):

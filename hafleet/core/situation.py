@@ -31,7 +31,10 @@ def settle(world: World, decision: Decision, life: Lifecycle | None = None) -> M
     """
     memory = decision.memory
     rebalance = life is not None and life.rebalance == "drain"
-    claims = phase.noticed(_claims(world, decision), world.notices, world.at, rebalance=rebalance)
+    claims = _claims(world, decision)
+    if isinstance(world.notices, Unknown):
+        claims = phase.vouched(memory.leaving, claims)
+    claims = phase.noticed(claims, world.notices, world.at, rebalance=rebalance)
     memory = replace(memory, leaving=phase.timed(claims, world.at))
     memory = replace(memory, phase=phase.step(memory, serves=_ready(world, memory, life)))
     return replace(memory, red_since=_red_since(world, memory))

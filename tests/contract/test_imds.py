@@ -317,8 +317,6 @@ def test_silence_is_not_the_absence_of_notices(imds: Imds, status: int) -> None:
         (SPOT, '{"action": null, "time": "2026-01-21T09:00:43Z"}'),
         (REBALANCE, "{}"),
         (REBALANCE, "null"),
-        (MAINTENANCE, "{}"),
-        (MAINTENANCE, "[" * 60000),
     ],
 )
 def test_a_notice_that_cannot_be_read_is_unknown_with_its_place(imds: Imds, path: str, text: str) -> None:
@@ -333,6 +331,9 @@ def test_a_notice_that_cannot_be_read_is_unknown_with_its_place(imds: Imds, path
     [
         ("[]", ()),
         ("", ()),
+        ("{}", (Notice("unknown", 0.0),)),
+        ("<html>a portal</html>", (Notice("unknown", 0.0),)),
+        ("[" * 60000, (Notice("unknown", 0.0),)),
         (f"[{REBOOT.replace('active', 'completed')}]", ()),
         (f"[{REBOOT.replace('active', 'canceled')}]", ()),
         ('[{"Code": "system-reboot", "State": "active"}]', (Notice("system-reboot", 0.0),)),

@@ -193,6 +193,17 @@ def test_a_complete_that_is_refused_is_tried_for_ever_while_the_instance_waits(s
     assert stage.journal == []
 
 
+def test_hooks_that_cannot_be_read_again_are_those_known_before(stage: Stage) -> None:
+    """A node that joined long ago leaves while Auto Scaling answers everything but that question."""
+    keeper = stage.keeper()
+    stage.run(keeper, SERVES)
+    stage.faults["hooks"] = AwsThrottled("a bad day")
+    report = stage.run(keeper, LEAVES, after=7200.0)
+    assert stage.journal == ["hooks edge", "heartbeat gone"] and report.problems == ("a bad day",)
+    stage.run(keeper, LEAVES, after=40.0)
+    assert stage.journal == ["complete gone CONTINUE"]
+
+
 def test_a_hook_that_was_deleted_ends_the_matter(stage: Stage) -> None:
     keeper = stage.keeper()
     stage.faults = {"heartbeat": NOBODY}

@@ -108,3 +108,33 @@ def test_a_clock_that_went_back_does_not_hide_that_the_record_is_gone() -> None:
     later = replace(seen, at=AT + 10)
     told = life(later, Decision(Desired(NODE, {}, ()), settled), DnsReport(AT + 5, registered=False), registers=True)
     assert told and told.record == "gone"
+
+
+# --- a standby that ends while IMDS is silent -------------------------------------------------------------------------
+
+ASIDE = {phase.AWS: Claim("Auto Scaling says Standby", AT - 60), phase.IMDS: Claim("IMDS says Standby", AT - 60)}
+SILENT = Unknown("IMDS does not answer")
+
+
+@pytest.mark.parametrize(
+    ("state", "notices", "before", "left"),
+    [
+        ("InService", SILENT, ASIDE, set()),
+        ("Standby", SILENT, ASIDE, {phase.AWS, phase.IMDS}),
+        ("InService", Notices("Standby"), ASIDE, {phase.IMDS}),  # it answers, and decides for itself
+        ("InService", SILENT, {phase.IMDS: ASIDE[phase.IMDS]}, {phase.IMDS}),  # the group never said the same
+        ("InService", SILENT, {phase.AWS: ASIDE[phase.AWS]}, set()),
+        (
+            "InService",
+            SILENT,
+            {**ASIDE, phase.IMDS: Claim("IMDS says Terminated", AT - 60, final=True)},
+            {phase.IMDS},
+        ),
+    ],
+)
+def test_a_standby_ends_by_the_group_s_word_while_imds_is_silent(
+    state: str, notices: Notices | Unknown, before: dict[str, Claim], left: set[str]
+) -> None:
+    settled = settle(world(state, notices=notices), decision(phase="leaving", leaving=before))
+    assert settled.leaving.keys() == left
+    assert settled.phase == ("leaving" if left else "joining")

@@ -42,13 +42,16 @@ def rebalance(text: str | None) -> float:
 def maintenance(text: str | None) -> tuple[Notice, ...]:
     """``events/maintenance/scheduled``: the active ones, soonest first.
 
-    They are only reported: an item that is odd in itself is told with what can be read of it, and never hides a spot notice.
+    They are only reported: what is odd, an item or all of it, is told with what can be read of it, and never hides a spot notice.
     """
     if not text:
         return ()
-    listed = json.loads(text)
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError):
+        listed = None
     if not isinstance(listed, list):
-        raise TypeError(f"{text[:40]!r} is not a list")
+        return (Notice("unknown", 0.0),)
     items = [item for item in listed if isinstance(item, dict) and item.get("State", "active") == "active"]
     return tuple(sorted((_event(item) for item in items), key=lambda notice: (notice.at, notice.action)))
 
