@@ -118,13 +118,13 @@ LEAVES = [
         (LIFE, '"result":"CONTINUE"'),
         (DNS, '"change":"[^"]'),
         (DNS, '"checks":.}'),
-        ("state/status.json", '"phase":"leaving"'),
+        ("state/status.json", '"phase": ?"leaving"'),
     ),
     *at_times(11, 12.0),
     # twice
     (Kill("ChangeResourceRecordSets", "before"), Kill("ChangeResourceRecordSets")),
     (Kill("DisassociateAddress"), Kill("CompleteLifecycleAction")),
-    (Kill("DeleteQueue"), Kill("CreateQueue")),
+    (Kill("DeleteQueue"), Kill("CompleteLifecycleAction", "before")),
     (Kill(LIFE, holding='"beats":."gone"'), Kill("DeleteHealthCheck")),
     # with its HAProxy
     (Kill("ChangeResourceRecordSets", "before", loses=("haproxy",)),),
