@@ -44,6 +44,7 @@ def test_haproxy_in_a_world_document(tmp_path: Path) -> None:
         "master_uptime": 50.0,
         "structure": "stamp",
         "old_workers": 1,
+        "old_sessions": 0,
         "failed_reloads": 0,
     }
     path = tmp_path / "world.json"
