@@ -97,17 +97,18 @@ def peers_settle(stage: Stage) -> None:
     def lists() -> bool:
         machines = {m.id: m.lifecycle for m in stage.lab.cloud.machines() if m.group == EDGE}
         stay = {name for name, lifecycle in machines.items() if not lifecycle.startswith("Terminat")}
-        return all(_peers(node) in (None, stay | {node.id}) for node in stage.lab.nodes)
+        running = [node for node in stage.lab.nodes if node.config.exists() and node.haproxy.pid is not None]
+        return all(_peers(node) == stay | {node.id} for node in running)
 
     stage.lab.wait_until(lists, PATIENCE, "every node to list its peers")
 
 
-def _peers(node: Node) -> set[str] | None:
-    """Ids of the peers that its worker has loaded; None while HAProxy does not run."""
+def _peers(node: Node) -> set[str]:
+    """Ids of the peers that its worker has loaded; none while it does not answer, as in the middle of a reload."""
     try:
         told = proxy.ask(node.runtime_socket, "show peers")
     except OSError:
-        return None
+        return set()
     return {
         word for word in told.replace("=", " ").replace(",", " ").replace("(", " ").split() if word.startswith("i-")
     }
