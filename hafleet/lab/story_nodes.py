@@ -98,7 +98,8 @@ def peers_settle(stage: Stage) -> None:
         machines = {m.id: m.lifecycle for m in stage.lab.cloud.machines() if m.group == EDGE}
         stay = {name for name, lifecycle in machines.items() if not lifecycle.startswith("Terminat")}
         running = [node for node in stage.lab.nodes if node.config.exists() and node.haproxy.pid is not None]
-        return all(_peers(node) == stay | {node.id} for node in running)
+        # The master last: the new worker may answer before a master that executes itself anew can be asked for its reloads.
+        return all(_peers(node) == stay | {node.id} and node.master() is not None for node in running)
 
     stage.lab.wait_until(lists, PATIENCE, "every node to list its peers")
 
