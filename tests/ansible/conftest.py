@@ -1,0 +1,191 @@
+"""Images baked by the role, and machines booted from them: one of each per suite, for all tests of that suite."""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hafleet.lab.haproxies import cache_dir
+from tests.ansible.machine import Machine, Network, bootstrap, copy_tree, mounted, network, remove_tree, run
+
+ROOT = Path(__file__).parents[2]
+SUITES = tuple(os.environ.get("HAFLEET_SUITES", "bookworm").split())
+NODE, SERVER, IMDS = "10.60.0.11", "10.60.0.21", "169.254.169.254"
+NEEDED = ("debootstrap", "systemd-nspawn", "ip", "nsenter", "dpkg-deb")
+SETTINGS = {
+    "fleet": "edge",
+    "node": {
+        "source": "static",
+        "static": {"id": "i-0a", "private_ip": NODE, "zone": "eu-west-1a", "region": "eu-west-1"},
+    },
+    "frontends": [{"name": "web", "bind": ":80", "default_backend": "site"}],
+    "backends": [
+        {"name": "site", "port": 8080, "sources": [{"static": [SERVER]}], "check": {"path": "/", "interval": "1s"}}
+    ],
+}
+
+
+def lacking() -> str:
+    """Why images cannot be built here, or "" where they can."""
+    if os.environ.get("HAFLEET_AMI") != "1":
+        return "images: `make test-ami` and continuous integration build them"
+    if os.geteuid() != 0:
+        return "images: only root can build and boot them"
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    return f"images: not on this machine: {', '.join(missing)}" if missing else ""
+
+
+@dataclass
+class Ansible:
+    """Runs playbooks on one tree, or on the machine that runs from it."""
+
+    folder: Path
+    package: Path
+    variables: dict[str, object] = field(default_factory=lambda: {"hafleet_settings": SETTINGS})
+
+    def play(self, book: str, root: Path, *options: str, **over: object) -> str:
+        """What a playbook of ours prints. ``over`` are variables of this run alone."""
+        host: dict[str, object] = {
+            "ansible_connection": "community.general.chroot",
+            "ansible_host": str(root),
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        values = {"hafleet_package": str(self.package), **self.variables, **over}
+        inventory = self.folder / "inventory.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {"node": {**host, **values}}}}))
+        tools = cache_dir() / "ansible" / "bin"
+        return run(
+            "nice",
+            tools / "ansible-playbook",
+            "-i",
+            inventory,
+            ROOT / "ansible/playbooks" / book,
+            *options,
+            check=False,
+            PATH=f"{tools}:{os.environ['PATH']}",
+            ANSIBLE_HOME=str(self.folder),
+            ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
+            ANSIBLE_NOCOLOR="1",
+        )
+
+
+def recap(said: str) -> dict[str, int]:
+    """The last line of a run: how many tasks were ok, changed, failed."""
+    found = re.findall(r"^node\s+: (.*)$", said, re.MULTILINE)
+    assert found, said
+    return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[-1])}
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The same build under two versions."""
+
+    old: Path
+    new: Path
+
+
+@dataclass(frozen=True)
+class Baked:
+    """An image, and what its runs printed."""
+
+    root: Path
+    ansible: Ansible
+    fresh: dict[str, int]  # the check run on a tree without anything
+    left: list[str]  # what that run left in the tree
+    first: dict[str, int]
+    second: dict[str, int]
+    verified: dict[str, int]
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    folder = tmp_path_factory.mktemp("packages")
+    built = os.environ.get("HAFLEET_DEB")  # one that was built before saves a minute
+    if built:
+        shutil.copy(built, folder)
+    else:
+        run("nice", sys.executable, ROOT / "scripts/deb.py", "--version", "0.1.0-1", "--into", folder)
+    old = next(folder.glob("*_0.1.0-1_*.deb"))
+    new = folder / old.name.replace("0.1.0-1", "0.1.0-2")
+    run("dpkg-deb", "--raw-extract", old, folder / "raw")
+    control = folder / "raw/DEBIAN/control"
+    control.write_text(control.read_text().replace("Version: 0.1.0-1", "Version: 0.1.0-2"))
+    run("nice", "dpkg-deb", "--root-owner-group", "-Zgzip", "--build", folder / "raw", new)
+    return Packages(old, new)
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def baked(
+    request: pytest.FixtureRequest, packages: Packages, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Baked]:
+    """An image of each suite, baked by the role: looked at, made, made again, verified."""
+    folder = tmp_path_factory.mktemp(request.param)
+    base = cache_dir() / "ami" / request.param
+    bootstrap(request.param, base)
+    root = copy_tree(base, folder / "image")
+    ansible = Ansible(folder, packages.old)
+    with mounted(root):
+        fresh = ansible.play("node.yml", root, "--check", "--diff")
+        left = [name for name in ("opt/hafleet", "etc/hafleet", "usr/sbin/haproxy") if (root / name).exists()]
+        runs = [recap(fresh)]
+        for book in ("node.yml", "node.yml", "verify.yml"):
+            said = ansible.play(book, root)
+            runs.append(recap(said))
+            assert not runs[-1]["failed"], said
+    yield Baked(root, ansible, runs[0], left, *runs[1:])
+    remove_tree(root)
+
+
+@pytest.fixture(scope="session")
+def net() -> Iterator[Network]:
+    """The node's network: its own address, a server that answers, and somebody who stands for IMDS."""
+    answers = Path(__file__).with_name("answers.py")
+    with (
+        network((NODE, SERVER), IMDS) as made,
+        made.running(made.name, sys.executable, answers, SERVER, "8080"),
+        made.running(made.outside, sys.executable, answers, IMDS, "80"),
+    ):
+        yield made
+
+
+@pytest.fixture(scope="session")
+def node(baked: Baked, net: Network) -> Iterator[Machine]:
+    """A machine booted from a copy of the image."""
+    machine = Machine(copy_tree(baked.root, baked.root.with_name("node")), net)
+    try:
+        machine.on()
+        yield machine
+    finally:
+        machine.off()
+    remove_tree(machine.root)
+
+
+class Traffic:
+    """Requests to the node while something happens to it."""
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self.sent = self.failed = 0
+        self.kinds = ""
+
+    @contextmanager
+    def flowing(self) -> Iterator[None]:
+        """While the block runs. Afterwards the counts are there."""
+        script = Path(__file__).with_name("traffic.py")
+        with self._net.running(self._net.name, sys.executable, script, NODE, "80") as process:
+            yield
+            said, _rest = process.communicate("end\n", timeout=60)
+        sent, failed, *kinds = said.split()
+        self.sent, self.failed, self.kinds = int(sent), int(failed), " ".join(kinds)
+
+
+@pytest.fixture
+def traffic(net: Network) -> Traffic:
+    return Traffic(net)
