@@ -32,7 +32,7 @@ deep: haproxies ## what takes longer: the demo and the traffic tests on each HAP
 	@echo '== deep tests'
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m deep $(ARGS)
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py \
-		tests/behaviour/test_dns_interleavings.py tests/behaviour/test_dns_shards.py -n $(WORKERS) --dist loadgroup $(ARGS)
+		tests/behaviour/test_dns_interleavings.py -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: unit
 unit: setup ## the fast tests only

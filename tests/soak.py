@@ -1,6 +1,6 @@
-"""Churn under load, for long, on each HAProxy: ``python -m tests.soak --minutes M [--each] [--version 2.6]``.
+"""Churn under load, for long, on each HAProxy: ``python -m tests.soak --minutes M [--each] [--together] [--version 2.6]``.
 
-M minutes in all, shared by the versions; with ``--each`` on every one of them. Servers are added, removed, weighed and put into
+M minutes in all, shared by the versions; with ``--each`` on every one of them, with ``--together`` at the same time. Servers are added, removed, weighed and put into
 standby without a pause; a third of the new ones never answer, and others die while they are in rotation, so that requests really
 meet refused connections (what made `del server` crash HAProxy 2.6). From time to time a reload. Nothing may crash, and no
 request may fail.
@@ -17,7 +17,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import psutil
@@ -267,17 +269,23 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=2.0, help="in all, shared by the versions")
     parser.add_argument("--each", action="store_true", help="so many minutes for each version")
+    parser.add_argument("--together", action="store_true", help="all versions at the same time")
     parser.add_argument("--version", choices=LABELS, action="append", help="only this one; may be repeated")
     given = parser.parse_args(argv)
     labels = given.version or LABELS
-    results = []
+    haproxies = []
     for label in labels:
         haproxy = find(label)
-        if not isinstance(haproxy, Haproxy):
+        if isinstance(haproxy, Haproxy):
+            haproxies.append(haproxy)
+        else:
             print(f"HAProxy {label} could not be had: {haproxy.reason}", flush=True)
-            continue
-        results.append(soak(haproxy, given.minutes * 60 / (1 if given.each else len(labels))))
-        print(results[-1].line(), flush=True)
+    results = []
+    seconds = given.minutes * 60 / (1 if given.each else len(labels))
+    with ProcessPoolExecutor(max(1, len(haproxies)) if given.together else 1) as pool:
+        for result in pool.map(soak, haproxies, repeat(seconds)):
+            results.append(result)
+            print(result.line(), flush=True)
     bad = [result.version for result in results if result.faults]
     sent, failed = sum(result.load.sent for result in results), sum(result.load.failed for result in results)
     outcome = f"not good on {', '.join(bad)}" if bad else "good" if results else "no HAProxy"

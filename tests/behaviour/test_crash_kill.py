@@ -21,7 +21,7 @@ from hafleet.lab.traffic import Traffic
 from tests.behaviour.crash_driver import GROUPS, POINTS, Scene
 from tests.behaviour.stage import LONG, Node, Stage, plan_of
 
-pytestmark = pytest.mark.deep(besides=("2.6",))
+pytestmark = pytest.mark.deep
 
 KILLS = 170 if LONG else 34  # on each of three versions
 

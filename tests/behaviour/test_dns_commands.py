@@ -30,7 +30,7 @@ from tests.behaviour.dns_stage import (
     staged,
 )
 
-pytestmark = pytest.mark.xdist_group("dns commands")  # one lab for all of them
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("dns commands")]  # one lab for all of them
 
 Told = "subprocess.CompletedProcess[str]"
 GHOST, SHADE = "i-0dead000000000001", "i-0dead000000000002"
@@ -388,7 +388,6 @@ def test_the_last_record_of_a_name_is_held(stage: Stage, node: Node, tmp_path: P
 # --- leaving ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.deep  # a drain takes its time
 def test_drain_waits_until_the_record_is_gone_and_ready_brings_it_back(stage: Stage, node: Node) -> None:
     wait_until(lambda: settled(stage, node), 30, "the node to be registered", every=0.2)
     checks = stage.checks()
@@ -405,7 +404,6 @@ def test_drain_waits_until_the_record_is_gone_and_ready_brings_it_back(stage: St
     wait_until(lambda: settled(stage, node) and stage.registered(), 60, "the node to be back", every=0.2)
 
 
-@pytest.mark.deep  # a drain takes its time
 def test_the_last_to_drain_keeps_its_record_and_is_not_waited_for(stage: Stage, node: Node) -> None:
     other = stage.lab.nodes[1]
     wait_until(lambda: settled(stage, node) and settled(stage, other), 30, "both are registered", every=0.2)

@@ -18,7 +18,7 @@ from hafleet.lab.route53_engine import Limits
 from hafleet.ports import Dns
 from tests.fakes.dns import NAME, Actor, MemoryStore, Stage, dns_settings, edge, iid
 
-RUNS = 10_000 if os.environ.get("HAFLEET_DEEP") == "1" else 1_000  # `make deep` and continuous integration run all
+RUNS = 10_000 if os.environ.get("HAFLEET_DEEP") == "1" else 500  # `make deep` and continuous integration run all
 PART = 250  # runs of one test
 LEADER, WRITER, OTHER, DEAD, SPARE = 1, 2, 3, 8, 9
 OLD, NEW = 10, 50  # weights of the writer's old and new settings

@@ -1,6 +1,5 @@
 """250 nodes in five shards on the strict Route 53: a check and a record for each, even answers, and no budget passed."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 NODES, SHARDS, DRAWS = 250, 5, 20_000
 SETTINGS = dns_settings(tree={"shards": SHARDS}, reap={"interval": 120, "confirm": 60})
+pytestmark = pytest.mark.deep
+
 CHECKS = 300  # the quota of 200 health checks per account, raised as docs/examples/round-robin-shards.yaml says
 HOUR = 3600.0
 
@@ -144,20 +145,19 @@ def test_250_nodes_join_at_once_and_lose_40_percent_within_the_budgets_and_answe
 
 def test_the_same_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     """With boto3 and XML between; the clock is the same, so no call is slower for Route 53 than it was in process."""
-    nodes = NODES if os.environ.get("HAFLEET_DEEP") == "1" else 100
     stage = strict()
     with served(stage.engine) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        crowd = crowd_of(nodes, stage, Account(Aws(region="eu-west-1")).route53())
+        crowd = crowd_of(NODES, stage, Account(Aws(region="eu-west-1")).route53())
         crowd.run(crowd.settled, HOUR, "all registered")
-        whole(crowd, range(1, nodes + 1))
-        assert {len(leaves) for leaves in by_shard(stage).values()} == {nodes // SHARDS}
+        whole(crowd, range(1, NODES + 1))
+        assert {len(leaves) for leaves in by_shard(stage).values()} == {NODES // SHARDS}
         assert throttled(crowd) == 0
-        victims = [number for number in range(1, nodes + 1) if number % 5 < 2]
+        victims = [number for number in range(1, NODES + 1) if number % 5 < 2]
         crowd.die(victims)
-        crowd.run(lambda: len(stage.checks()) == nodes - len(victims), HOUR, "the dead out of DNS, and their checks")
+        crowd.run(lambda: len(stage.checks()) == NODES - len(victims), HOUR, "the dead out of DNS, and their checks")
         crowd.wait(150)
     stay = sorted(crowd.actors)
     whole(crowd, stay)

@@ -16,7 +16,7 @@ from hafleet.lab.servers import PORT
 from hafleet.lab.traffic import Traffic
 from tests.behaviour.stage import EDGE, HEALTH, Node, Stage, Turn, plan_of
 
-pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+pytestmark = pytest.mark.deep(besides=("3.2",))
 
 GREEN, RED = 200, 503
 MARK = "server ready 127.0.0.1:9 id 1 weight 1 disabled"

@@ -138,7 +138,8 @@ def judge(before: Sequence[str], after: Sequence[str], answer: list[Group], unse
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("quarter", range(4))  # so that several workers share the ten thousand
+# Several workers share the ten thousand; `make test` runs the first quarter.
+@pytest.mark.parametrize("quarter", [0, *(pytest.param(n, marks=pytest.mark.deep) for n in (1, 2, 3))])
 @RUN
 @given(sequence=SEQUENCES)
 def test_no_sequence_of_bad_reads_breaks_a_promise(quarter: int, sequence: Sequence_) -> None:

@@ -14,7 +14,7 @@ from hafleet.lab.processes import wait_until
 from hafleet.lab.traffic import Traffic
 from tests.behaviour.stage import EDGE, LONG, Node, Stage, plan_of
 
-pytestmark = pytest.mark.deep(besides=("2.6", "3.2"))
+pytestmark = pytest.mark.deep(besides=("2.6",))
 
 CHANGES = 200 if LONG else 50
 

@@ -291,7 +291,9 @@ class TestCommands:
         gone = self.ask("status")
         assert (gone.returncode, "hafleet lab up" in gone.stderr) == (1, True)
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize(
+        "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.deep) for n in (signal.SIGTERM, signal.SIGKILL))]
+    )
     def test_no_process_outlives_it(self, up: subprocess.Popen[str], number: signal.Signals) -> None:
         folder = Path(self.status()["nodes"][0]["folder"]).parent
         assert own_processes(folder)
@@ -343,6 +345,7 @@ def nothing(stage: Stage) -> str:
     raise StoryError("the moon is missing")
 
 
+@pytest.mark.deep  # a lab of their own each
 @pytest.mark.parametrize(("play", "converged"), [(hard_stop, True), (nothing, False)])
 def test_a_demo_that_loses_requests_or_fails_says_so(
     capsys: pytest.CaptureFixture[str],
@@ -362,6 +365,7 @@ def test_a_demo_that_loses_requests_or_fails_says_so(
     assert len(list(kept.glob("*agent.log"))) == 2
 
 
+@pytest.mark.deep  # a lab of its own
 def test_a_step_that_may_lose_requests_shows_them_and_fails_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     step = Chapter("control", hard_stop, may_lose="its HAProxy is killed")
     assert run_demo(json_output=True, rate=400, story=(step,)) == 0
