@@ -7,6 +7,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
+# Deep tests wait more than they work.
+DEEP_WORKERS ?= $(shell echo $$(($(WORKERS) + 1)))
 SOAK_MINUTES ?= 20
 # What follows a command, e.g. make demo ARGS=--json
 ARGS ?=
@@ -30,7 +32,7 @@ test: lint types contracts haproxies ## everything: lint, types, layers, all tes
 .PHONY: deep
 deep: haproxies ## what takes longer: the demo and the traffic tests on each HAProxy, more random pairs and interleavings
 	@echo '== deep tests'
-	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m deep $(ARGS)
+	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest -n $(DEEP_WORKERS) --dist loadgroup -m deep $(ARGS)
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py \
 		tests/behaviour/test_dns_interleavings.py -n $(WORKERS) --dist loadgroup $(ARGS)
 
