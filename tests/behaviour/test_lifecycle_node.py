@@ -250,7 +250,7 @@ def trickling(address: str, **lifecycle: Any) -> Plan:
 
 def test_a_long_download_ends_before_the_node_does_though_its_agent_is_killed(trickle: tuple[str, Trickle]) -> None:
     address, server = trickle
-    with fleet(trickling(address), nodes=2, apps=0, timeout=6) as lab:
+    with fleet(trickling(address), nodes=2, apps=0, timeout=30) as lab:  # three starts of an agent fit in
         node, other = in_service(lab, 2)
         download = Download(node)
         assert download.begun.wait(10)
