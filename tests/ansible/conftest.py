@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +39,23 @@ def lacking() -> str:
         return "images: `make test-ami` and continuous integration build them"
     if os.geteuid() != 0:
         return "images: only root can build and boot them"
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    return f"images: not on this machine: {', '.join(missing)}" if missing else ""
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        return f"images: not on this machine: {', '.join(missing)}"
+    return cannot_boot(Path("/sys/fs/cgroup"))
+
+
+def cannot_boot(groups: Path) -> str:
+    """Why systemd-nspawn cannot boot a machine here, or "" where it can: in most containers root may not.
+
+    Args:
+        groups: where control groups are mounted.
+    """
+    if not any((groups / name).exists() for name in ("cgroup.controllers", "systemd")):
+        return f"images: no control groups at {groups}: a container that may not boot another"
+    tried = subprocess.run(
+        ("unshare", "--mount", "--net", "--pid", "--fork", "true"), capture_output=True, text=True, check=False
+    )
+    return f"images: no namespaces of its own: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from hafleet.cli import main
+from tests.ansible.conftest import cannot_boot
 from hafleet.core.proxy_settings import Haproxy
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +100,9 @@ def test_the_role_never_writes_haproxy_cfg() -> None:
     for file in ROLE.glob("*/*.yml"):
         for line in re.findall(r"^.*haproxy\.cfg.*$", file.read_text(), re.MULTILINE):
             assert not re.search(r"^\s*(dest|src):", line), f"{file.name}: {line}"
+
+
+def test_where_no_machine_can_boot_the_images_say_so(tmp_path: Path) -> None:
+    assert f"no control groups at {tmp_path}" in cannot_boot(tmp_path)
+    (tmp_path / "cgroup.controllers").touch()
+    assert "control groups" not in cannot_boot(tmp_path)
