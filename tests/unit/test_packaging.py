@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from hafleet.cli import main
-from tests.ansible.conftest import cannot_boot
 from hafleet.core.proxy_settings import Haproxy
+from tests.ansible.conftest import cannot_boot
 
 ROOT = Path(__file__).parents[2]
 PACKAGING, ROLE = ROOT / "packaging", ROOT / "ansible" / "roles" / "hafleet"
