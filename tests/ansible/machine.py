@@ -68,7 +68,8 @@ def remove_tree(root: Path) -> None:
 @contextmanager
 def mounted(root: Path) -> Iterator[None]:
     """A tree in which programs run: with the kernel's file systems, and this machine's way to the archive."""
-    run("cp", "--dereference", "/etc/resolv.conf", "/etc/hosts", root / "etc")
+    names = [path for path in (Path("/etc/resolv.conf"), Path("/etc/hosts")) if path.exists()]
+    run("cp", "--dereference", *names, root / "etc")
     places = {"proc": ("-t", "proc", "proc"), "sys": ("-t", "sysfs", "sys"), "dev": ("--bind", "/dev")}
     up: list[Path] = []
     try:
