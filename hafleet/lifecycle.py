@@ -6,14 +6,13 @@ A crash at any step repeats at most a call that was made already, and Auto Scali
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from hafleet.core import life_acts
 from hafleet.core.life import Deed, LifeMemory, LifeReport, LifeSituation, beaten, decided, ended, parting, remembered
 from hafleet.core.life_acts import AskReplacement, Beat, Complete, ReadHooks, Rest, Rules, Scene
 from hafleet.core.model import Hook
 from hafleet.errors import HafleetError, HookGone, StateCorrupt, StoreError
-from hafleet.ports import Clock, Hooks, LifeStore
+from hafleet.ports import Chance, Clock, Hooks, LifeStore
 
 ABANDONED = "hafleet:abandoned"  # tag with the reason of an abandoned launch
 
@@ -24,14 +23,6 @@ _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 30.0  # seconds; full jitter below them
 
 def _nothing() -> None:
     """For a node that has nothing to take away before its last word."""
-
-
-class Chance(Protocol):
-    """Where jitter comes from."""
-
-    def uniform(self, a: float, b: float) -> float:
-        """A number between the two."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hafleet.core.ending_acts import EndingMemory, ReadOwn, ReadTags, Release, W
 from hafleet.core.endings import DRAINED, EndingReport, EndingSituation
 from hafleet.core.life import Deed
 from hafleet.errors import HafleetError, HookGone
-from hafleet.ports import Clock, NodeTags
+from hafleet.ports import Chance, Clock, NodeTags
 
 _KEPT = 50  # deeds that are told; one look may let as many go as the tag names
 _MOST_ACTS = 1000  # of one run; more is a fault of ours
@@ -28,14 +28,6 @@ class Completing(Protocol):
 
     def complete(self, group: str, hook: str, instance: str, result: str) -> None:
         """End the wait of an instance. Raises HookGone."""
-        ...
-
-
-class Chance(Protocol):
-    """Where jitter comes from."""
-
-    def uniform(self, a: float, b: float) -> float:
-        """A number between the two."""
         ...
 
 

@@ -7,6 +7,7 @@ from hafleet.ports.aws import Addresses, Dns, Hooks, Instances, Membership, Node
 from hafleet.ports.disk import DnsStore, History, LifeStore, Store
 from hafleet.ports.haproxy import Proxy, Renderer
 from hafleet.ports.host import (
+    Chance,
     Clock,
     Locks,
     NodeMetadata,
@@ -21,6 +22,7 @@ from hafleet.ports.host import (
 
 __all__ = [
     "Addresses",
+    "Chance",
     "Clock",
     "Dns",
     "DnsStore",

@@ -7,6 +7,14 @@ from typing import Protocol
 from hafleet.core.model import Node, Notices
 
 
+class Chance(Protocol):
+    """Where jitter comes from: the part of ``random.Random`` that it needs."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """A number between the two."""
+        ...
+
+
 class Clock(Protocol):
     """Time. ``wall`` is for what is kept on disk, ``monotonic`` for what is measured."""
 

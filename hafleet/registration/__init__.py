@@ -8,7 +8,7 @@ deregisters.
 ahead of them; ``rehearsal`` the dry plan; ``reaper`` and ``byhand`` what dead nodes left.
 """
 
-from hafleet.registration.carrying import Chance, DnsPorts
+from hafleet.registration.carrying import DnsPorts
 from hafleet.registration.registrar import Registrar
 
-__all__ = ["Chance", "DnsPorts", "Registrar"]
+__all__ = ["DnsPorts", "Registrar"]

@@ -12,8 +12,7 @@ from hafleet.core.dns.model import Situation
 from hafleet.core.dns.report import DnsPlan, DnsReport
 from hafleet.core.eip import Address, free, mine
 from hafleet.errors import AddressTaken, HafleetError
-from hafleet.ports import Addresses, Clock
-from hafleet.registration.carrying import Chance
+from hafleet.ports import Addresses, Chance, Clock
 
 _BELIEVED = 60.0  # seconds between two looks at the pool by a node that has its address
 _BACKOFF_FIRST, _BACKOFF_MOST = 1.0, 60.0  # seconds; full jitter, twice as much after each failure

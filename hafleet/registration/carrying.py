@@ -7,7 +7,6 @@ test stops it there, lets others go first, or never goes on.
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from hafleet.core.dns import pace
 from hafleet.core.dns.checksteps import config_key, without
@@ -38,7 +37,7 @@ from hafleet.errors import (
     StateCorrupt,
     StoreError,
 )
-from hafleet.ports import Clock, Dns, DnsStore, Instances
+from hafleet.ports import Chance, Clock, Dns, DnsStore, Instances
 
 Walk = Generator[str, None, float | None]  # the calls; then the seconds to wait before the next step, None: go on
 
@@ -46,14 +45,6 @@ _FORGIVE = 3600.0  # seconds after which what was refused for good is tried agai
 _AGAIN = 10.0  # seconds from a batch's second refusal to its last try: a check that was just made is not known everywhere yet
 _TRIES = 3  # of the same batch, and of new references, until they count as refused for good
 _IN_USE = 5  # refused deletions of a check, after which it is left to who needs it
-
-
-class Chance(Protocol):
-    """The part of ``random.Random`` that jitter needs."""
-
-    def uniform(self, a: float, b: float) -> float:
-        """A number between the two."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
