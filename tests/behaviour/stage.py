@@ -323,7 +323,16 @@ def plan_of(groups: Mapping[str, int | None], **sections: Any) -> dict[str, Any]
         "name": "site",
         "port": PORT,
         "sources": [{"asg": name} | ({} if share is None else {"weight": share}) for name, share in groups.items()],
-        "check": {"path": "/healthz", "expect": "200", "interval": "200ms", "fast": "50ms", "rise": 1, "fall": 3},
+        # The interval would be the time an answer may take as well, which a busy machine does not always keep.
+        "check": {
+            "path": "/healthz",
+            "expect": "200",
+            "interval": "200ms",
+            "timeout": "3s",
+            "fast": "50ms",
+            "rise": 1,
+            "fall": 3,
+        },
         "drain": "600ms",
         **sections.pop("backend", {}),
     }

@@ -186,12 +186,16 @@ def test_the_situation_tells_when_it_serves_and_since_when_it_is_red(haproxy: Ha
     assert found.group and found.node.id == node.id
     claim(node, leaves=True)
     node.turn()
-    turn = node.turn()
-    found = told(turn)
+    found = told(node.turn())
     assert found.leaving and 0 < found.red_since <= found.at
-    assert found.serves == (kind == "without the switch")
+    since = found.red_since
+    if kind == "as shipped":
+        assert not found.serves
+    else:  # waits, for on a busy machine a check of the server may fail once
+        wait_until(lambda: told(node.turn()).serves, 20, "it serves on, for nothing can turn it red", every=0.05)
+    turn = node.turn()
     assert bool(turn.plan.errors) == (kind == "without the switch")
-    assert told(node.turn()).red_since == found.red_since
+    assert told(turn).red_since == since
 
 
 @pytest.mark.parametrize("answer", [False, True], ids=["no check has ended", "the check passed"])
