@@ -27,7 +27,7 @@ from hafleet.cli_frame import (
     show_text,
     watching,
 )
-from hafleet.cli_texts import iam_policy, schema
+from hafleet.cli_texts import foundation, iam_policy, schema
 
 
 @click.group(cls=LabLazily, epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -269,7 +269,7 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
             click.echo(line)
 
 
-for command in (dns, drain, ready, server, zone, orders, schema, iam_policy):
+for command in (dns, drain, ready, server, zone, orders, schema, iam_policy, foundation):
     main.add_command(command)
 
 

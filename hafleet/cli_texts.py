@@ -1,6 +1,6 @@
-"""``hafleet schema`` and ``hafleet iam-policy``, as commands: texts that the settings' model or a settings file says all of."""
+"""``hafleet schema``, ``iam-policy`` and ``foundation``, as commands: texts that the settings' model or a settings file says all of."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -58,3 +58,29 @@ def iam_policy(path: Path, as_json: bool, role: str, without: tuple[str, ...], *
     wide = [_FIELDS[name] for name in iampolicy.loose(found, scope)]
     if wide:
         click.echo(f"narrower with {', '.join(wide)}", err=True)
+
+
+@click.command(short_help="Print what is made in AWS once per fleet.")
+@config_option
+@click.option("--account", metavar="ID", required=True, help="The AWS account.")
+@click.option("--group", metavar="NAME", required=True, help="The nodes' own Auto Scaling group.")
+@click.option("--region", metavar="NAME", help="The region, where aws.region does not tell it.")
+@click.option("--partition", metavar="NAME", help="aws, aws-cn or aws-us-gov; that of the region unless told.")
+def foundation(path: Path, account: str, group: str, region: str | None, partition: str | None) -> None:
+    """Print what an operator makes in AWS once per fleet, as JSON. Calls nobody; runs anywhere.
+
+    Topic, dead-letter queue and EventBridge rules with their policies and patterns, where events.queue is auto; and the hooks of the
+    nodes' own group, where there is a lifecycle section. The Ansible role hafleet_fleet makes what this prints.
+    """
+    from hafleet import config
+    from hafleet.core import iampolicy
+    from hafleet.core.foundation import foundation as founded
+    from hafleet.core.queues import Place
+
+    with exits():
+        settings = config.load(path, elsewhere=True).settings
+    where = region or settings.aws.region
+    if not where:
+        raise click.UsageError("the settings do not tell aws.region: add --region")
+    place = Place(partition or iampolicy.partition_of(where), where, account)
+    show_json(asdict(founded(settings, place, group)))

@@ -137,6 +137,24 @@ def topic_policy(fleet: str, place: Place) -> dict[str, object]:
     }
 
 
+def dead_letters_policy(fleet: str, place: Place) -> dict[str, object]:
+    """Nobody reads or writes dead letters unencrypted. SQS itself moves them there, and needs no leave to."""
+    return {
+        "Version": "2012-10-17",
+        "Id": f"hafleet {fleet}",
+        "Statement": [
+            {
+                "Sid": "OnlyEncrypted",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "sqs:*",
+                "Resource": place.arn("sqs", dead_letters(fleet)),
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ],
+    }
+
+
 def rules(fleet: str, groups: frozenset[str]) -> dict[str, dict[str, object]]:
     """The rules of EventBridge by name, each with its event pattern: instances of these groups, and EC2's own events.
 

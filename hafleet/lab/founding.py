@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 
-from hafleet.core.queues import dead_letters, place_of, rules, topic_name, topic_policy
+from hafleet.core.queues import dead_letters, dead_letters_policy, place_of, rules, topic_name, topic_policy
 from hafleet.lab.cloud import REGION, Cloud
 from hafleet.lab.plan import EDGE, FLEET, JOIN_HOOK, LEAVE_HOOK, SIZES, Plan
 
@@ -33,9 +33,11 @@ def make_events(cloud: Cloud, groups: Iterable[str]) -> None:
     sns, sqs = session.client("sns", endpoint_url=cloud.url), session.client("sqs", endpoint_url=cloud.url)
     bridge: Any = session.client("events", endpoint_url=cloud.url)
     topic = sns.create_topic(Name=topic_name(FLEET))["TopicArn"]
-    policy = json.dumps(topic_policy(FLEET, place_of(topic)))
+    place = place_of(topic)
+    policy = json.dumps(topic_policy(FLEET, place))
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
-    sqs.create_queue(QueueName=dead_letters(FLEET))
+    dead_policy = json.dumps(dead_letters_policy(FLEET, place))
+    sqs.create_queue(QueueName=dead_letters(FLEET), Attributes={"Policy": dead_policy})
     for name, pattern in rules(FLEET, frozenset(groups)).items():
         bridge.put_rule(Name=name, EventPattern=json.dumps(pattern))
         bridge.put_targets(Rule=name, Targets=[{"Id": "topic", "Arn": topic}])

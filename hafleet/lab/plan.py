@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hafleet.core import foundation
 from hafleet.lab.node import PEER_PORT, Node
 from hafleet.lab.servers import PORT
 
 FLEET = "lab"
 EDGE = "edge"  # the load balancers' own group
-JOIN_HOOK, LEAVE_HOOK = "hafleet-join", "hafleet-leave"  # of that group
+JOIN_HOOK, LEAVE_HOOK = foundation.JOIN_HOOK, foundation.LEAVE_HOOK  # of that group
 DRAIN_HOOK = "hafleet-drain"  # of the shop's groups
 SIZES = {"shop-blue": 3, "shop-green": 0, "cart": 2}  # of the demo's other groups at the start
 STICKY_HEADER = "x-user"

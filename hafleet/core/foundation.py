@@ -1,0 +1,98 @@
+"""What an operator makes in AWS once per fleet besides role and group: the way that events take to the nodes, and the group's hooks. Pure.
+
+``hafleet foundation`` prints it, and the Ansible role ``hafleet_fleet`` makes what is printed; the lab founds its fleets by the same
+names, policies and rules (``hafleet.core.queues``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hafleet.core import queues
+from hafleet.core.queues import Place
+from hafleet.core.settings import Settings
+
+JOIN_HOOK, LEAVE_HOOK = "hafleet-join", "hafleet-leave"
+LEAST_BEAT, MOST_BEAT = 30, 7200  # seconds that Auto Scaling takes for a hook's heartbeat timeout
+LEAVE_BEAT = (
+    300  # seconds: for so long a machine that died stands in the way of its own end; a living agent beats in time
+)
+
+Document = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of EventBridge that sends to the fleet's topic: by a pattern of events, or by a schedule."""
+
+    name: str
+    pattern: Document | None = None
+    schedule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A lifecycle hook of the nodes' own group."""
+
+    name: str
+    transition: str
+    heartbeat: int  # seconds from one heartbeat to the next, at most
+    result: str  # what it comes to when nobody completes it in time
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """All of it. Without events by own queues there is neither topic nor dead-letter queue nor rule."""
+
+    topic: str = ""
+    topic_policy: Document | None = None
+    dead_letters: str = ""
+    dead_letters_policy: Document | None = None
+    queues: str = ""  # how the names of all of the fleet's queues begin
+    rules: tuple[Rule, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+
+
+def foundation(settings: Settings, place: Place, group: str) -> Foundation:
+    """What a fleet with these settings stands on.
+
+    Args:
+        settings: of the fleet.
+        place: account and region.
+        group: the nodes' own Auto Scaling group.
+    """
+    fleet, hooks = settings.fleet, tuple(_hooks(settings))
+    if settings.events is None or settings.events.queue != "auto":
+        return Foundation(hooks=hooks)
+    dead = queues.dead_letters(fleet)
+    return Foundation(
+        queues.topic_name(fleet),
+        queues.topic_policy(fleet, place),
+        dead,
+        queues.dead_letters_policy(fleet, place),
+        queues.prefix(fleet),
+        (
+            *(Rule(name, pattern) for name, pattern in queues.rules(fleet, groups(settings, group)).items()),
+            Rule(queues.pulse_rule(fleet), schedule=queues.PULSE),
+        ),
+        hooks,
+    )
+
+
+def groups(settings: Settings, own: str) -> frozenset[str]:
+    """The groups whose events the fleet wants to hear of; empty, which means all, where some are found by tag."""
+    sources = [source for backend in settings.backends for source in backend.sources]
+    if any(source.asg_tag for source in sources):
+        return frozenset()
+    return frozenset({own, *(source.asg for source in sources if source.asg)})
+
+
+def _hooks(settings: Settings) -> Iterator[Hook]:
+    """The own group's hooks: the first name of ``lifecycle.hooks`` is the launch's, the second the end's."""
+    lifecycle = settings.lifecycle
+    if lifecycle is None:  # nobody would complete them
+        return
+    names = dict(enumerate(lifecycle.hooks or (JOIN_HOOK, LEAVE_HOOK)))
+    joining = min(max(int(lifecycle.join_timeout), LEAST_BEAT), MOST_BEAT)
+    yield Hook(names[0], "autoscaling:EC2_INSTANCE_LAUNCHING", joining, "ABANDON")
+    if 1 in names:
+        yield Hook(names[1], "autoscaling:EC2_INSTANCE_TERMINATING", LEAVE_BEAT, "CONTINUE")

@@ -1,0 +1,94 @@
+"""What is made in AWS once per fleet: from the settings alone, and the same as the lab founds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from hafleet.cli import main
+from hafleet.core.foundation import Foundation, Hook, foundation
+from hafleet.core.queues import PULSE, Place, rules, topic_policy
+from hafleet.core.settings import Settings
+
+PLACE = Place("aws", "eu-west-1", "123456789012")
+
+
+def told(**sections: Any) -> dict[str, Any]:
+    return {
+        "fleet": "edge",
+        "frontends": [{"name": "web", "bind": ":80", "default_backend": "site"}],
+        "backends": [{"name": "site", "port": 8080, "sources": [{"asg": "blue"}, {"static": ["10.0.0.1"]}]}],
+        **sections,
+    }
+
+
+def founded(**sections: Any) -> Foundation:
+    return foundation(Settings.model_validate(told(**sections)), PLACE, "lbs")
+
+
+def test_events_need_a_topic_a_dead_letter_queue_and_four_rules() -> None:
+    made = founded(events={"queue": "auto"})
+    assert (made.topic, made.dead_letters, made.queues) == ("hafleet-edge", "hafleet-edge-dead", "hafleet-edge-")
+    assert made.topic_policy == topic_policy("edge", PLACE)
+    patterns = {rule.name: rule.pattern for rule in made.rules if rule.pattern}
+    assert patterns == rules("edge", frozenset({"blue", "lbs"}))
+    assert [(rule.name, rule.schedule) for rule in made.rules if not rule.pattern] == [("hafleet-edge-pulse", PULSE)]
+
+
+def test_dead_letters_are_never_carried_in_the_clear() -> None:
+    policy: Any = founded(events={"queue": "auto"}).dead_letters_policy
+    (statement,) = policy["Statement"]
+    assert (statement["Effect"], statement["Resource"]) == ("Deny", PLACE.arn("sqs", "hafleet-edge-dead"))
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_groups_found_by_tag_are_not_named_in_the_rule() -> None:
+    tagged = [{"name": "site", "port": 8080, "sources": [{"asg_tag": {"role": "site"}}]}]
+    made = founded(events={"queue": "auto"}, backends=tagged)
+    assert made.rules[0].pattern == rules("edge", frozenset())["hafleet-edge-groups"]
+
+
+@pytest.mark.parametrize("sections", [{}, {"events": {"queue": "none"}}])
+def test_without_own_queues_nothing_is_made_for_events(sections: dict[str, Any]) -> None:
+    assert founded(**sections) == Foundation()
+
+
+def test_a_launch_that_nobody_completes_is_given_up_and_an_end_goes_on() -> None:
+    assert founded(lifecycle={"join_timeout": "10m"}).hooks == (
+        Hook("hafleet-join", "autoscaling:EC2_INSTANCE_LAUNCHING", 600, "ABANDON"),
+        Hook("hafleet-leave", "autoscaling:EC2_INSTANCE_TERMINATING", 300, "CONTINUE"),
+    )
+
+
+@pytest.mark.parametrize(("asked", "beat"), [("5s", 30), ("3h", 7200)])
+def test_a_hooks_timeout_stays_within_what_auto_scaling_takes(asked: str, beat: int) -> None:
+    assert founded(lifecycle={"join_timeout": asked}).hooks[0].heartbeat == beat
+
+
+@pytest.mark.parametrize("names", [("born", "gone"), ("born",)])
+def test_named_hooks_keep_their_names(names: tuple[str, ...]) -> None:
+    assert tuple(hook.name for hook in founded(lifecycle={"hooks": list(names)}).hooks) == names
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(folder: Path, *words: str) -> Any:
+    path = folder / "hafleet.yaml"
+    path.write_text(json.dumps(told(events={"queue": "auto"}, lifecycle={})))
+    return CliRunner().invoke(main, ["foundation", "-c", str(path), "--group", "lbs", *words])
+
+
+def test_the_command_prints_all_of_it(tmp_path: Path) -> None:
+    done = run(tmp_path, "--account", PLACE.account, "--region", "cn-north-1")
+    assert done.exit_code == 0
+    made = json.loads(done.stdout)
+    assert made["topic_policy"] == topic_policy("edge", Place("aws-cn", "cn-north-1", PLACE.account))
+    assert [hook["result"] for hook in made["hooks"]] == ["ABANDON", "CONTINUE"]
+
+
+def test_the_command_needs_account_and_region(tmp_path: Path) -> None:
+    assert "--account" in run(tmp_path).stderr
+    assert "add --region" in run(tmp_path, "--account", PLACE.account).stderr
