@@ -11,7 +11,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
@@ -56,20 +56,16 @@ class Identity:
         }
 
 
-class Imds:
-    """The server of one node, on an address and port of its own, in threads of this process."""
+class Metadata:
+    """What one node is told."""
 
-    def __init__(self, identity: Identity, address: str, port: int) -> None:
+    def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.fault = ""
         self.requests = 0
         self._followed: Mapping[str, str] = {}  # what EC2 says beside the identity
         self._put: dict[str, str | None] = {}  # by hand; None: the key does not exist
         self.tokens: dict[str, float] = {}  # token -> monotonic time at which it ends
-        self._server = _Server((address, port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="imds")
-        self._thread.start()
-        self.url = f"http://{address}:{port}/"
 
     def break_(self, fault: str) -> None:
         """Fail from now on in this way; an empty text heals.
@@ -102,21 +98,47 @@ class Imds:
         names = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in below})
         return "\n".join(names) or None
 
+
+class Imds(Metadata):
+    """The server of one node, on an address and port of its own, in threads of this process."""
+
+    def __init__(self, identity: Identity, address: str, port: int) -> None:
+        super().__init__(identity)
+        self._server = _Server((address, port), lambda _: self)
+        self.url = f"http://{address}:{port}/"
+
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.end()
+
+
+class Desk:
+    """One address for several nodes, which are told apart by where they ask from. ``nodes`` has them by address."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.nodes: dict[str, Metadata] = {}
+        self._server = _Server((address, port), self.nodes.get)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.end()
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Not HTTPServer, which looks names up."""
+    """Serves as soon as it exists. Not HTTPServer, which looks names up."""
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], imds: Imds) -> None:
-        self.imds = imds
+    def __init__(self, address: tuple[str, int], told: Callable[[str], Metadata | None]) -> None:
+        self.told = told  # by the address that asks; None: nobody knows it
         super().__init__(address, _Handler)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True, name="imds").start()
+
+    def end(self) -> None:
+        """Stop serving."""
+        self.shutdown()
+        self.server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing to tell of a node that was killed while it asked."""
@@ -133,8 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         """A new token."""
-        imds = self.server.imds
-        if self._broken():
+        imds = self._asked()
+        if imds is None:
             return
         if self.path != "/latest/api/token" or imds.fault == "v1":
             self._answer(404, "")
@@ -149,8 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """One key, for the holder of a token that has not ended."""
-        imds = self.server.imds
-        if self._broken():
+        imds = self._asked()
+        if imds is None:
             return
         ends = imds.tokens.get(self.headers.get(TOKEN_HEADER, ""), 0.0)
         if imds.fault != "v1" and (imds.fault == "unauthorized" or ends < time.monotonic()):
@@ -159,8 +181,14 @@ class _Handler(BaseHTTPRequestHandler):
         text = imds.lookup(self.path.removeprefix("/latest/"))
         self._answer(404, "") if text is None else self._answer(200, text)
 
-    def _broken(self) -> bool:
-        imds = self.server.imds
+    def _asked(self) -> Metadata | None:
+        """What the one who asks is told; None when it was answered already, or will not be."""
+        imds = self.server.told(self.client_address[0])
+        if imds is None:
+            self._answer(404, "")
+        return None if imds is None or self._broken(imds) else imds
+
+    def _broken(self, imds: Metadata) -> bool:
         imds.requests += 1
         if imds.fault == "error":
             self._answer(500, "")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from hafleet.lab.haproxies import cache_dir
+from tests.ansible import cloud
 from tests.ansible.machine import Machine, Network, bootstrap, copy_tree, mounted, network, remove_tree, run
 
 ROOT = Path(__file__).parents[2]
@@ -174,13 +175,32 @@ def net() -> Iterator[Network]:
 @pytest.fixture(scope="session")
 def node(baked: Baked, net: Network) -> Iterator[Machine]:
     """A machine booted from a copy of the image."""
-    machine = Machine(copy_tree(baked.root, baked.root.with_name("node")), net)
+    machine = Machine(copy_tree(baked.root, baked.root.with_name("node")), net.name)
     try:
         machine.on()
         yield machine
     finally:
         machine.off()
     remove_tree(machine.root)
+
+
+@pytest.fixture(scope="session")
+def fleet_tree(baked: Baked) -> Iterator[Path]:
+    """The image with the settings of a fleet in the local AWS, put there by the role."""
+    root = copy_tree(baked.root, baked.root.with_name("fleet"))
+    over: dict[str, object] = {"hafleet_settings": cloud.SETTINGS, "hafleet_environment": cloud.ENVIRONMENT}
+    with mounted(root):
+        said = baked.ansible.play("node.yml", root, **over)
+        assert not recap(said)["failed"], said
+    yield root
+    remove_tree(root)
+
+
+@pytest.fixture(scope="module")
+def region(fleet_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[cloud.Region]:
+    """The local AWS, whose instances boot from that image. The test runs in its network namespace."""
+    with cloud.Region(fleet_tree, tmp_path_factory.mktemp("region")) as made:
+        yield made
 
 
 class Traffic:

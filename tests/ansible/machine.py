@@ -32,11 +32,11 @@ def run(*command: str | Path, check: bool = True, **environment: str) -> str:
     return done.stdout
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for it."""
-    end = time.monotonic() + PATIENCE
+def until(holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait for it, so many seconds at most."""
+    end = time.monotonic() + patience
     while not holds():
-        assert time.monotonic() < end, f"not within {PATIENCE:g} s: {what}"
+        assert time.monotonic() < end, f"not within {patience:g} s: {what}"
         time.sleep(0.3)
 
 
@@ -131,22 +131,23 @@ def network(addresses: Sequence[str], outside: str) -> Iterator[Network]:
 class Machine:
     """A booted tree. What it writes stays in the tree."""
 
-    def __init__(self, root: Path, net: Network) -> None:
-        self.root, self._net = root, net
+    def __init__(self, root: Path, space: str) -> None:
+        self.root = root
+        self._space = space  # network namespace; a name for the machine, too
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0  # the machine's first process, as this one sees it
 
     def on(self) -> None:
         """Boot, and wait until systemd has done what it was to do."""
         argv = (
-            *("systemd-nspawn", "--quiet", "--directory", str(self.root), "--boot", "--machine", self._net.name),
+            *("systemd-nspawn", "--quiet", "--directory", str(self.root), "--boot", "--machine", self._space),
             *("--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off"),
-            *("--capability=CAP_NET_ADMIN", f"--network-namespace-path=/run/netns/{self._net.name}"),
+            *("--capability=CAP_NET_ADMIN", f"--network-namespace-path=/run/netns/{self._space}"),
         )
-        log = (self.root.parent / "console.log").open("ab")
+        log = self.root.with_name(f"{self.root.name}.console.log").open("ab")
         with log:
             self._nspawn = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self._booted, "the machine boots; see console.log beside its tree")
+        until(self._booted, "the machine boots; see its console.log beside its tree")
 
     def _booted(self) -> bool:
         assert self._nspawn is not None and self._nspawn.poll() is None, "systemd-nspawn ended"
@@ -168,6 +169,15 @@ class Machine:
             self._nspawn.kill()
             self._nspawn.wait()
         self._nspawn, self._leader = None, 0
+
+    @property
+    def running(self) -> bool:
+        """True from ``on`` to ``off``, unless it has powered itself off."""
+        return self._nspawn is not None and self._nspawn.poll() is None
+
+    def path(self, name: str) -> Path:
+        """A path of the running machine, as this one sees it: of its sockets, too."""
+        return Path(f"/proc/{self._leader}/root") / name.lstrip("/")
 
     def run(self, *command: str, check: bool = True) -> str:
         """What a command says in it, as root."""
