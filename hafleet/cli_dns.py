@@ -1,4 +1,4 @@
-"""``hafleet dns list|plan|reap``, as commands."""
+"""``hafleet dns list|plan|reap|clear``, as commands."""
 
 import sys
 import time
@@ -95,6 +95,33 @@ def reap(path: Path, as_json: bool, group: str, yes: bool) -> None:
         for problem in problems:
             click.echo(problem, err=True)
     sys.exit(FAILED if problems else HELD if held else PENDING if lines and not yes else DONE)
+
+
+@dns.command(short_help="Take away what a fleet that is gone left.")
+@config_option
+@json_option
+@click.option("--yes", is_flag=True, help="Do it. Without: print what would go, and exit 4 if anything would.")
+def clear(path: Path, as_json: bool, yes: bool) -> None:
+    """Remove every record and health check that nodes of this region left, the last record and its aliases too.
+
+    For a fleet that will not come back. What EC2 does not call gone keeps its record: exit 3 then.
+    """
+    from hafleet import compose, registering
+    from hafleet.core.dns.plan import describe
+
+    with exits():
+        clearer = registering.clearer(compose.build(path), _rest)
+        found = clearer.look()
+        going = (*describe(found.batch), *(f"delete health check {check}" for check in found.checks))
+        lines = clearer.clear() if yes else going
+    if as_json:
+        show_json({"lines": list(lines), "held": [asdict(h) for h in found.held]})
+    else:
+        for line in lines or ("nothing to clear",):
+            click.echo(line)
+        for one in found.held:
+            click.echo(f"held: {one.subject}: {one.reason} [{one.rule}]", err=True)
+    sys.exit(HELD if found.held else PENDING if lines and not yes else DONE)
 
 
 def _rest(seconds: float, why: str) -> None:

@@ -1,4 +1,4 @@
-"""``hafleet dns list|plan|reap``, and the DNS part of ``hafleet once`` and ``hafleet plan``."""
+"""``hafleet dns list|plan|reap|clear``, and the DNS part of ``hafleet once`` and ``hafleet plan``."""
 
 import threading
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from hafleet.errors import HafleetError, SourceUnavailable, StoreError
 from hafleet.publish import read_status, status_path, write_status
 from hafleet.reconcile import Plan
 from hafleet.registration.byhand import Reaper, place, together
+from hafleet.registration.clearing import Clearer
 
 _PATIENCE = 10.0  # seconds that `once` waits for Route 53 at a stretch
 
@@ -167,6 +168,21 @@ def reaper(parts: Parts, group: str, rest: Callable[[float, str], None]) -> Reap
     dns = parts.dns_ports()  # says so where there is no dns section
     where = _place(parts, group)
     return Reaper(parts.settings, dns, partial(together, parts.membership, frozenset({where.group})), rest, where)
+
+
+def clearer(parts: Parts, rest: Callable[[float, str], None]) -> Clearer:
+    """Who takes away what a fleet of this region left in Route 53.
+
+    Args:
+        parts: of the settings.
+        rest: waits so many seconds, and may tell for what.
+
+    Raises:
+        HafleetError: the settings have no dns section, or nobody knows the region.
+    """
+    dns = parts.dns_ports()  # says so where there is no dns section
+    _, _, region = parts.account.scaling()
+    return Clearer(parts.settings, region, dns, rest)
 
 
 def _place(parts: Parts, group: str) -> Node:
