@@ -27,6 +27,7 @@ from hafleet.cli_frame import (
     show_text,
     watching,
 )
+from hafleet.cli_migrate import migrate
 from hafleet.cli_texts import foundation, iam_policy, schema
 
 
@@ -269,7 +270,7 @@ def _freezing(path: Path, as_json: bool, act: Callable[[], list[str]]) -> None:
             click.echo(line)
 
 
-for command in (dns, drain, ready, server, zone, orders, schema, iam_policy, foundation):
+for command in (dns, drain, ready, server, zone, orders, schema, iam_policy, foundation, migrate):
     main.add_command(command)
 
 

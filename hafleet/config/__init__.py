@@ -48,7 +48,7 @@ def load(path: Path, *, elsewhere: bool = False) -> Loaded:
     Raises:
         SettingsError: with every problem of the file, in file order, warnings included.
     """
-    data = _bytes_of(path)
+    data = bytes_of(path)
     try:
         document = read(data)
     except Unreadable as error:
@@ -66,18 +66,21 @@ def json_schema() -> dict[str, JsonValue]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hafleet.yaml"}
 
 
-def _bytes_of(path: Path) -> bytes:
-    """The file's bytes. Raises SettingsError when it cannot be read, is no file, or is too large."""
+def bytes_of(path: Path, *, noun: str = "settings", fix: str = "with -c") -> bytes:
+    """The file's bytes. Raises SettingsError when it cannot be read, is no file, or is too large.
+
+    ``noun`` is what it should hold, and ``fix`` how the user names another.
+    """
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SettingsError((Problem(str(path), "this is not a file", "name the settings file with -c"),))
+                raise SettingsError((Problem(str(path), "this is not a file", f"name the {noun} file {fix}"),))
             data = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
-        what = f"the settings cannot be read: {reason}"
-        raise SettingsError((Problem(str(path), what, "name a readable file with -c"),)) from error
+        what = f"the {noun} cannot be read: {reason}"
+        raise SettingsError((Problem(str(path), what, f"name a readable file {fix}"),)) from error
     if len(data) > LARGEST_FILE:
         what = f"the file is larger than {LARGEST_FILE} bytes"
         raise SettingsError((Problem(str(path), what, "shorten it; repeated parts can use YAML anchors"),))

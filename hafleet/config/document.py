@@ -90,8 +90,11 @@ class Document:
         return (values if isinstance(values, dict) else {}), moved
 
 
-def read(data: bytes) -> Document:
-    """The document in these bytes. Raises Unreadable with the first fault that leaves nothing to go on with."""
+def read(data: bytes, *, fix: str = "") -> Document:
+    """The document in these bytes; ``fix`` is what to do about a file that holds no section, where it is not the settings.
+
+    Raises Unreadable with the first fault that leaves nothing to go on with.
+    """
     text = _decode(data)
     try:
         _bound_depth(text)
@@ -99,9 +102,11 @@ def read(data: bytes) -> Document:
     except yaml.YAMLError as error:
         raise Unreadable(_syntax(error, text)) from None
     if root is None:
-        raise Unreadable(Fault(1, "the file is empty", "write the settings; docs/settings.md lists them"))
+        raise Unreadable(Fault(1, "the file is empty", fix or "write the settings; docs/settings.md lists them"))
     if not isinstance(root, yaml.MappingNode):
-        raise Unreadable(Fault(_line(root), "the file must hold `key: value` settings", "begin with fleet: NAME"))
+        raise Unreadable(
+            Fault(_line(root), "the file must hold `key: value` settings", fix or "begin with fleet: NAME")
+        )
     return Document(root, tuple(_walk(root)))
 
 
