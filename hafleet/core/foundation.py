@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hafleet.core import queues
 from hafleet.core.queues import Place
 from hafleet.core.settings import Settings
+from hafleet.core.values import parse_endpoint
 
 JOIN_HOOK, LEAVE_HOOK = "hafleet-join", "hafleet-leave"
 LEAST_BEAT, MOST_BEAT = 30, 7200  # seconds that Auto Scaling takes for a hook's heartbeat timeout
@@ -40,9 +41,19 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a node is asked by others than its clients."""
+
+    health: int = 0  # by Route 53's checkers
+    peers: int = 0  # by the other nodes
+    status: int = 0  # by who collects metrics
+
+
+@dataclass(frozen=True, slots=True)
 class Foundation:
     """All of it. Without events by own queues there is neither topic nor dead-letter queue nor rule."""
 
+    ports: Ports = Ports()
     topic: str = ""
     topic_policy: Document | None = None
     dead_letters: str = ""
@@ -61,10 +72,14 @@ def foundation(settings: Settings, place: Place, group: str) -> Foundation:
         group: the nodes' own Auto Scaling group.
     """
     fleet, hooks = settings.fleet, tuple(_hooks(settings))
+    ports = Ports(
+        parse_endpoint(settings.haproxy.health).port, settings.peers.port, parse_endpoint(settings.status.listen).port
+    )
     if settings.events is None or settings.events.queue != "auto":
-        return Foundation(hooks=hooks)
+        return Foundation(ports, hooks=hooks)
     dead = queues.dead_letters(fleet)
     return Foundation(
+        ports,
         queues.topic_name(fleet),
         queues.topic_policy(fleet, place),
         dead,

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from hafleet.cli import main
-from hafleet.core.foundation import Foundation, Hook, foundation
+from hafleet.core.foundation import Foundation, Hook, Ports, foundation
 from hafleet.core.queues import PULSE, Place, rules, topic_policy
 from hafleet.core.settings import Settings
 
@@ -52,7 +52,7 @@ def test_groups_found_by_tag_are_not_named_in_the_rule() -> None:
 
 @pytest.mark.parametrize("sections", [{}, {"events": {"queue": "none"}}])
 def test_without_own_queues_nothing_is_made_for_events(sections: dict[str, Any]) -> None:
-    assert founded(**sections) == Foundation()
+    assert founded(**sections) == Foundation(Ports(8403, 10000, 8405))
 
 
 def test_a_launch_that_nobody_completes_is_given_up_and_an_end_goes_on() -> None:
@@ -65,6 +65,11 @@ def test_a_launch_that_nobody_completes_is_given_up_and_an_end_goes_on() -> None
 @pytest.mark.parametrize(("asked", "beat"), [("5s", 30), ("3h", 7200)])
 def test_a_hooks_timeout_stays_within_what_auto_scaling_takes(asked: str, beat: int) -> None:
     assert founded(lifecycle={"join_timeout": asked}).hooks[0].heartbeat == beat
+
+
+def test_ports_are_those_of_the_settings() -> None:
+    made = founded(haproxy={"health": ":9000"}, peers={"port": 9001}, status={"listen": "10.0.0.1:9002"})
+    assert made.ports == Ports(9000, 9001, 9002)
 
 
 @pytest.mark.parametrize("names", [("born", "gone"), ("born",)])
