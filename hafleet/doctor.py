@@ -25,7 +25,7 @@ from hafleet.core.model import IPAddress, Node
 from hafleet.core.settings import Settings
 from hafleet.core.values import parse_endpoint
 from hafleet.errors import HafleetError
-from hafleet.findings import Finding, tried
+from hafleet.findings import Finding, closed, shut, tried
 from hafleet.show import short
 
 _NO_CHECK, _NO_CHANGE = "00000000-0000-0000-0000-000000000000", "C00000000000000000000"  # nobody has these ids
@@ -35,6 +35,8 @@ _OPEN_FILES = 4096  # below this HAProxy's default maxconn is small
 
 def examine(path: Path) -> tuple[Finding, ...]:
     """All findings, in the order in which a new node is set up."""
+    if (door := shut(path)) is not None:
+        return (closed("settings", door),)
     problems = checking.check(path)
     found = [Finding("fail" if p.fatal else "warn", "settings", f"{p.where}: {p.what}", p.fix) for p in problems]
     if any(problem.fatal for problem in problems):
@@ -83,7 +85,9 @@ def _folders(parts: compose.Parts) -> Iterator[Finding]:
         "state folder": Path(parts.settings.state_dir),
     }
     for about, folder in wanted.items():
-        if not folder.is_dir():
+        if (door := shut(folder)) is not None:
+            yield closed(about, door)
+        elif not folder.is_dir():
             yield Finding("fail", about, f"{folder} does not exist", f"install -d -o hafleet -g haproxy {folder}")
         elif not os.access(folder, os.W_OK | os.X_OK):
             yield Finding(
@@ -102,12 +106,13 @@ def _sockets(parts: compose.Parts) -> Iterator[Finding]:
         ("master socket", haproxy.master_socket, f"start HAProxy with -W -S {haproxy.master_socket},mode,660"),
         ("runtime socket", haproxy.runtime_socket, "run one pass so that haproxy.cfg names it, then start HAProxy"),
     ):
-        if not Path(name).is_socket():
+        path = Path(name)
+        if (door := shut(path)) is not None:
+            yield closed(about, door)
+        elif not path.is_socket():
             yield Finding("fail", about, f"{name} does not exist", how)
         elif not os.access(name, os.W_OK):
-            yield Finding(
-                "fail", about, f"{name} is closed to uid {os.getuid()}", "add the agent's user to the socket's group"
-            )
+            yield closed(about, path)
 
     def worker() -> str:
         seen = parts.proxy.observe(proxyplan.MAP_NAMES)

@@ -89,7 +89,8 @@ def test_the_units_are_hardened(node: Machine, unit: str) -> None:
 def test_doctor_is_content_and_names_a_group_that_is_missing(node: Machine) -> None:
     assert "fail" not in {line.split()[0] for line in node.run_as("hafleet", "hafleet", "doctor").splitlines()}
     outsider = ("setpriv", "--reuid", "hafleet", "--regid", "nogroup", "--clear-groups", "hafleet", "doctor")
-    assert "/etc/hafleet/hafleet.yaml" in node.run(*outsider, check=False)  # cannot even be read
+    assert "/etc/hafleet is closed to uid" in node.run(*outsider, check=False)
+    assert "add the agent's user to group haproxy" in node.run(*outsider, check=False)
 
 
 def test_only_root_and_the_agent_may_ask_imds(node: Machine) -> None:
