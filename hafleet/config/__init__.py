@@ -93,12 +93,12 @@ def _judge(document: Document, *, elsewhere: bool) -> tuple[Settings | None, lis
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        refused = _first_hand(error)
+        refused = first_hand(error)
         return None, [*_refusals(document, refused), *_rules_of_the_rest(document, refused)]
     return settings, _rules(document, check(settings) if elsewhere else _findings(settings))
 
 
-def _first_hand(error: ValidationError) -> list[ErrorDetails]:
+def first_hand(error: ValidationError) -> list[ErrorDetails]:
     """pydantic's errors, less those that only say that a list is too short after its items were refused."""
     errors: list[ErrorDetails] = [{**each, "loc": _untagged(each["loc"])} for each in error.errors(include_url=False)]
     above = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
@@ -140,7 +140,7 @@ def _rules_of_the_rest(document: Document, errors: list[ErrorDetails]) -> list[t
         try:
             partial = _Partial.model_validate(values)
         except ValidationError as error:
-            errors = [{**each, "loc": _original(each["loc"], moved)} for each in _first_hand(error)]
+            errors = [{**each, "loc": _original(each["loc"], moved)} for each in first_hand(error)]
             continue
         findings = [_moved_back(finding, moved) for finding in _findings(partial)]
         return _rules(document, [finding for finding in findings if not _rests_on(finding, without)])

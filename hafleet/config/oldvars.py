@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from hafleet.config import bytes_of
+from hafleet.config import bytes_of, first_hand
 from hafleet.config.document import Document, Plain, Unreadable, read
 from hafleet.config.words import describe
 from hafleet.core.checks.finding import Finding
@@ -80,7 +80,7 @@ def _problems(path: Path, document: Document, findings: Iterable[Finding]) -> tu
 
 
 def _refusals(document: Document, error: ValidationError) -> Iterator[Finding]:
-    for each in error.errors(include_url=False):
+    for each in first_hand(error):
         standing, _ = document.place(each["loc"])
         path = each["loc"] if each["type"] == "missing" else standing
         yield Finding(path, *describe(each, path, stands=path == standing))
@@ -124,7 +124,9 @@ def _strip(values: dict[str, Plain]) -> Iterator[Finding]:
     for section, known in _INSIDE.items():
         items = values.get(section)
         for index, item in enumerate(items if isinstance(items, list) else []):
-            for key in [key for key in item if key not in known] if isinstance(item, dict) else []:
+            if not isinstance(item, dict):
+                continue
+            for key in sorted(item.keys() - known):
                 del item[key]
                 what = f"the key {shown(key)} of {section}[{index}] is not carried over: hafleet knows no such key"
                 yield Finding((section, index, key), what, "carry it over by hand", fatal=False)

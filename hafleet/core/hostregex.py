@@ -131,7 +131,7 @@ class _Reader:
                 return _Atom((_END,))
             case ".":
                 return _Atom((_ANY,), _RUN)
-            case "*" | "+" | "?" | "{":
+            case "*" | "+" | "?":
                 raise self._refused(f"{char} has nothing to repeat")
             case _:
                 return _Atom((char,))
