@@ -70,6 +70,9 @@ def migrate(old: OldVars) -> Migration:
     if zone == "":
         what = f"{old.auto_register_domain!r} has no part after its first dot, which named the hosted zone"
         findings.append(Finding(("auto_register_domain",), what, "write the whole name, such as lb.example.com"))
+    if old.min_size > old.max_size:
+        what = f"min_size {old.min_size} is more than max_size {old.max_size}"
+        findings.append(Finding(("min_size",), what, "write both; without a line each is 1, as it was"))
     return Migration(old, sites, zone, (*findings, *told))
 
 
@@ -164,7 +167,7 @@ def _aside(old: OldVars) -> Iterator[Finding]:
             fix = "to end TLS on the node give frontend https_frontend mode: http and tls"
             yield Finding(("lb_mappings", index, "mode"), what, fix, fatal=False)
     if old.ami is not None:
-        what = f"the image {old.ami} holds no hafleet"
+        what = f"the image {old.ami} is not carried over: it holds no hafleet"
         yield Finding(("ami",), what, "bake one with build-ami.yml and name it in hafleet_fleet_ami", fatal=False)
     if old.auto_register_domain is not None:
         what = "the old Lambda deletes every record of this name that is not of its own group"

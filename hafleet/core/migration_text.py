@@ -100,11 +100,12 @@ def _dns(name: str, zone: str) -> Iterator[str]:
 
 
 def _vars(old: OldVars) -> Iterator[str]:
+    yield "# hafleet_fleet_settings: the whole of hafleet.yaml; docs/migrate.md shows how to hand it over"
+    if old.ami is not None:
+        yield f"# hafleet_fleet_ami: {old.ami}    # the image of old; without hafleet in it a node never joins"
     singles: tuple[tuple[str, str | int | None], ...] = (
-        ("name", old.server_name),
         ("region", old.region),
         ("instance_type", old.instance_type),
-        ("ami", old.ami),
         ("key_name", old.key_name),
         ("min", old.min_size),
         ("max", old.max_size),

@@ -15,14 +15,20 @@ from hafleet.core.values import Address, Connections, Model, Refusal, Whole
 
 # key -> why it is not carried over, and what to do
 LEFT: dict[str, tuple[str, str]] = {
-    "server_type": ("nothing reads a type of server", "use hafleet_fleet_name, or a tag, in your inventory"),
-    "repository_name": ("nodes do not fetch a repository", "bake an image with the role hafleet, or see pull.yml"),
-    "branch": ("nodes do not fetch a repository", "bake an image with the role hafleet, or see pull.yml"),
+    "server_type": ("nothing reads a type of server", "write it into hafleet_fleet_tags if your inventory wants it"),
+    "repository_name": (
+        "nodes do not fetch a repository",
+        "bake an image with build-ami.yml, or let nodes pull: ansible/inventory/user-data.sh",
+    ),
+    "branch": (
+        "nodes do not fetch a repository",
+        "bake an image with build-ami.yml, or let nodes pull: ansible/inventory/user-data.sh",
+    ),
     "availability_zones": ("the subnets say the zones", "list a subnet of each zone in hafleet_fleet_subnets"),
-    "asg_tags": ("tags go on the group by the role's own variables", "see the variables of the role hafleet_fleet"),
+    "asg_tags": ("the role tags what it makes", "write yours into hafleet_fleet_tags"),
     "haproxy_stats_password": ("the statistics page listens on loopback only", "reach it by ssh or Session Manager"),
 }
-# Keys that only the Ansible variables take: without them the role's defaults hold.
+# Keys that settings can do without.
 ANSIBLE_ONLY = frozenset(
     {"region", "instance_type", "ami", "subnets", "key_name", "min_size", "max_size", "security_group_rules"}
 )
@@ -96,8 +102,8 @@ class OldVars(Model):
         BeforeValidator(parse_subnets),
     ] = ()
     key_name: Annotated[str, Shape(r"[ -~]+", "a key's name", "write it as AWS shows it")] | None = None
-    min_size: Annotated[Whole, Field(ge=0, le=10_000)] | None = None
-    max_size: Annotated[Whole, Field(ge=0, le=10_000)] | None = None
+    min_size: Annotated[Whole, Field(ge=0, le=10_000)] = 1
+    max_size: Annotated[Whole, Field(ge=0, le=10_000)] = 1
     haproxy_maxconn: Connections = 40_000
     security_group_rules: tuple[Rule, ...] = ()
     lb_mappings: tuple[Mapping, ...] = Field(min_length=1)

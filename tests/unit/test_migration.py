@@ -112,10 +112,8 @@ def lasting(text: str) -> list[str]:
 def test_the_variables_read_the_same_in_the_yaml_of_ansible() -> None:
     values = yaml.safe_load((DATA / "acme.fleet.yml").read_text())
     assert values == {
-        "hafleet_fleet_name": "my-lb",
         "hafleet_fleet_region": "us-east-1",
         "hafleet_fleet_instance_type": "t2.nano",
-        "hafleet_fleet_ami": "ami-6d1c2007",
         "hafleet_fleet_min": 1,
         "hafleet_fleet_max": 3,
         "hafleet_fleet_subnets": ["subnet-f7e20b80", "subnet-8e9992c8"],
@@ -129,6 +127,16 @@ def test_the_variables_read_the_same_in_the_yaml_of_ansible() -> None:
     )  # the role hafleet takes them as values of YAML 1.1
     assert settings["backends"][0]["stick"] == {"size": "200k", "expire": "30m"}
     assert settings["frontends"][0]["bind"] == ":80"
+
+
+def test_the_role_knows_every_variable() -> None:
+    role = Path(__file__).parents[2] / "ansible" / "roles" / "hafleet_fleet" / "meta" / "argument_specs.yml"
+    known = yaml.safe_load(role.read_text())["argument_specs"]["main"]["options"]
+    values = yaml.safe_load((DATA / "acme.fleet.yml").read_text())
+    assert values.keys() <= known.keys()
+    shapes = {"str": str, "int": int, "list": list}
+    for key, value in values.items():
+        assert isinstance(value, shapes[known[key]["type"]]), key
 
 
 @pytest.mark.parametrize("word", ["on", "No", "123", "null", "1e5"])
@@ -230,7 +238,7 @@ def test_what_does_not_come_over_is_told_with_its_line(write: Write) -> None:
         (2, "the key 'branch' is not carried over: nodes do"),
         (3, "the old Lambda deletes every record of this na"),
         (5, "the key 'company' is not carried over: hafleet"),
-        (6, "the image ami-0abc holds no hafleet"),
+        (6, "the image ami-0abc is not carried over: it hol"),
         (7, "the expression \"{{ lookup('env', 'KEY') }}\" is"),
         (10, "the expression of mapping 'shop' matched other"),
         (12, "mode: http of mapping 'shop' is not carried ov"),
@@ -312,6 +320,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "a name in DNS without a zone": (
         "auto_register_domain: lb\nlb_mappings: [{name: a, domain: ^a$, servers: [10.0.0.1]}]",
         ["1: error: 'lb' has no part after its first dot, which named the hosted zone; write the whole name, such as lb.example.com"],
+    ),
+    "more nodes at least than at most": (
+        "min_size: 2\nlb_mappings: [{name: a, domain: ^a$, servers: [10.0.0.1]}]",
+        ["1: error: min_size 2 is more than max_size 1; write both; without a line each is 1, as it was"],
     ),
     "a tag": (
         "lb_mappings: [{name: a, domain: ^a$, servers: [10.0.0.1]}]\nkey_name: !vault x",
