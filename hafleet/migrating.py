@@ -1,7 +1,7 @@
 """``hafleet migrate``: the vars file of an older load balancer -> hafleet.yaml and fleet.yml."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hafleet import config
@@ -69,4 +69,8 @@ def _prove(text: str) -> None:
     with tempfile.TemporaryDirectory(prefix="hafleet-migrate-") as folder:
         file = Path(folder) / SETTINGS
         file.write_text(text)
-        config.load(file, elsewhere=True)
+        try:
+            config.load(file, elsewhere=True)
+        except SettingsError as error:
+            found = (replace(each, where=each.where.removeprefix(f"{folder}/")) for each in error.problems)
+            raise SettingsError(tuple(found)) from error

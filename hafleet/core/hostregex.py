@@ -179,7 +179,10 @@ class _Reader:
         return _Atom(texts, _RUN if dots else _LABEL)
 
     def _repeated(self, atom: _Atom) -> tuple[str, ...]:
+        before = self._at
         least, most = self._times()
+        if self._at > before and not {_START, _END}.isdisjoint(atom.texts):
+            raise self._unclear()
         if most is None:
             if not atom.run:
                 raise self._unclear()
@@ -250,6 +253,8 @@ def _domains(text: str, pattern: str) -> tuple[tuple[str, ...], set[Drift]]:
         name, closed = name.rstrip(_RUN), False
     if _MARKS.search(name):
         raise Refusal(f"{shown(pattern)} leaves open what stands inside a name", _FIX)
+    if name.endswith("."):
+        raise Refusal(f"{shown(pattern)} takes names with any ending, or such that end in a dot", _FIX)
     if not closed:
         if "." not in name.strip("."):
             raise Refusal(f"{shown(pattern)} takes names with any ending", _FIX)

@@ -121,6 +121,7 @@ def _sites(mappings: tuple[Mapping, ...]) -> tuple[tuple[Site, ...], list[Findin
         for domain in mapping.names.domains:
             owner = _first(mappings[:index], domain)
             if owner is None:
+                findings += [_clash(index, mapping, domain, site) for site in sites if domain in site.domains]
                 own.append(domain)
                 continue
             if not covered(domain, sites[owner].domains):
@@ -135,6 +136,12 @@ def _sites(mappings: tuple[Mapping, ...]) -> tuple[tuple[Site, ...], list[Findin
             fix = "its backends are left out; write them by hand if you need them"
             findings.append(Finding(("lb_mappings", index), what, fix, fatal=False))
     return tuple(site for site in sites if site.domains), findings
+
+
+def _clash(index: int, mapping: Mapping, domain: str, other: Site) -> Finding:
+    """Two expressions that shared out the names below a suffix, which only one site can have."""
+    what = f"mapping {mapping.name!r} comes down to {domain}, and so does mapping {other.name!r}"
+    return Finding(("lb_mappings", index, "domain"), what, "list the names of one of them: ^(a|b)\\.example\\.com$")
 
 
 def _first(earlier: tuple[Mapping, ...], domain: str) -> int | None:

@@ -310,6 +310,15 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
             "2: error: region: 'Mars' is not a region; write it as AWS does, such as eu-west-1",
         ],
     ),
+    "two that shared out a suffix": (
+        "lb_mappings:\n- {name: a, domain: '^[0-9]+\\.x$', servers: [10.0.0.1]}\n- {name: b, domain: '^[a-z-]+\\.x$', servers: [10.0.0.1]}",
+        [
+            (
+                "3: error: mapping 'b' comes down to *.x, and so does mapping 'a'; "
+                r"list the names of one of them: ^(a|b)\.example\.com$"
+            )
+        ],
+    ),
     "a suffix that is too deep": (
         r"lb_mappings: [{name: a, domain: '\.a.b.c.d.e.f.g.h.i$', servers: [10.0.0.1]}]",
         [
