@@ -10,6 +10,7 @@ from typing import Any
 
 from moto.ec2.models import instances as moto_instances
 from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2.models.managed_prefixes import ManagedPrefixListBackend
 
 from hafleet.lab import aws_events
 
@@ -89,8 +90,23 @@ class LabInstance(Instance):
         return "" if self.gone else super().private_dns_name
 
 
+class LabPrefixLists(ManagedPrefixListBackend):
+    """The lists of networks that AWS keeps, with the checkers of Route 53, whom moto leaves out."""
+
+    def create_default_pls(self) -> None:
+        """Those that every region has from its beginning."""
+        _STOCK_LISTS(self)
+        for family, inset, cidr in (("IPv4", "", "15.177.0.0/18"), ("IPv6", "ipv6.", "2600:1f1c:7ff::/48")):
+            name = f"com.amazonaws.{self.region_name}.{inset}route53-healthchecks"  # type: ignore[attr-defined]
+            self._create_aws_managed_prefix_list(name, family, [{"Cidr": cidr, "Description": "default"}])
+
+
+_STOCK_LISTS = ManagedPrefixListBackend.create_default_pls
+
+
 def install() -> None:
-    """Make moto build ``LabInstance`` wherever it launches one."""
+    """Make moto build ``LabInstance`` wherever it launches one, and know the checkers' networks."""
     if not hasattr(moto_instances, "Instance"):
         raise RuntimeError("moto.ec2.models.instances has no Instance any more; this lab fits another version of moto")
     vars(moto_instances)["Instance"] = LabInstance
+    ManagedPrefixListBackend.create_default_pls = LabPrefixLists.create_default_pls  # type: ignore[assignment, method-assign]

@@ -1,4 +1,4 @@
-"""Page limits as AWS has them, and the request parameters that stock moto drops.
+"""Page limits as AWS has them, and the request parameters and answers that stock moto drops.
 
 Sources: botocore's models of autoscaling 2011-01-01 and ec2 2016-11-15 (MaxRecords 1..100, default 50; MaxResults 5..1000).
 """
@@ -92,6 +92,16 @@ class LabEC2Response(EC2Response):
                 "InvalidParameterValue", f"Value ( {asked} ) for parameter maxResults is invalid. Expecting 5 to 1000."
             )
         return super().describe_instances()
+
+    def update_security_group_rule_descriptions_ingress(self) -> ActionResult:
+        """Say that it was done, as AWS does."""
+        super().update_security_group_rule_descriptions_ingress()
+        return ActionResult({"Return": True})
+
+    def update_security_group_rule_descriptions_egress(self) -> ActionResult:
+        """Say that it was done, as AWS does."""
+        super().update_security_group_rule_descriptions_egress()
+        return ActionResult({"Return": True})
 
 
 def install() -> None:
