@@ -8,6 +8,8 @@ import contextlib
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -15,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import boto3
+import yaml
 
 from hafleet.lab import cloud as aws
 from hafleet.lab import proxy
@@ -82,6 +87,7 @@ class Booted:
     address: str
     machine: Machine
     told: Metadata
+    said: str = ""  # the last of its journal, once EC2 has terminated it
 
     def asked(self, command: str) -> str:
         """What its HAProxy answers over the Runtime API. Raises OSError."""
@@ -93,6 +99,14 @@ class Booted:
             return proxy.stick_entries(self.machine.path("/run/haproxy/admin.sock"), "site")
         except OSError:
             return {}
+
+    def command(self, *words: str, group: str = "haproxy") -> str:
+        """What a command says as the agent: as its user, with its environment, and in this group."""
+        service = ("User=hafleet", f"Group={group}", "EnvironmentFile=/etc/default/hafleet")
+        options = (word for line in service for word in ("--property", line))
+        return self.machine.run(
+            "systemd-run", "--quiet", "--pipe", "--wait", "--collect", *options, *words, check=False
+        )
 
     def status(self) -> str:
         """What ``hafleet status`` prints on it."""
@@ -127,7 +141,8 @@ class Region:
             stack.callback(shutil.rmtree, logs, ignore_errors=True)
             self.processes = Processes(logs)
             stack.callback(self.processes.close)
-            self.cloud = aws.Cloud(Place(1, socket.socket()), self.processes, self._folder / "aws.log")
+            place = Place(1, stack.enter_context(socket.socket()))
+            self.cloud = aws.Cloud(place, self.processes, self._folder / "aws.log")
             self.servers = Servers(self.processes)
             self.desk = Desk(IMDS, 80)
             stack.callback(self.desk.close)
@@ -176,11 +191,28 @@ class Region:
             said = "\n".join(f"{node.id} {node.address}\n{node.status()}\n{journal(node)}" for node in self.nodes)
             raise AssertionError(f"{error}\n{said}") from error
 
+    def allow(self, *words: str) -> None:
+        """From now on the instances' role has the policy that ``hafleet iam-policy`` prints with these words, and no other."""
+        settings = self._folder / "settings.yaml"
+        settings.write_text(yaml.safe_dump(SETTINGS))
+        narrow = ("--account", "123456789012", "--region", aws.REGION, "--group", EDGE)
+        command = (sys.executable, "-m", "hafleet.cli", "iam-policy", "-c", str(settings), *narrow, *words)
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        self.cloud.enforce(json.loads(printed))
+
+    def queues(self) -> set[str]:
+        """The instances that have an event queue."""
+        session: Any = boto3.session.Session("lab", "lab", region_name=aws.REGION)
+        prefix = f"hafleet-{FLEET}-"
+        listed = session.client("sqs", endpoint_url=self.cloud.url).list_queues(QueueNamePrefix=f"{prefix}i-")
+        return {url.rpartition(prefix)[2] for url in listed.get("QueueUrls", ())}
+
     # --- what AWS does ---
 
     def _found(self) -> None:
         """What an operator makes once."""
         self.cloud.control("POST", "physics", {"terminating": 1.0})
+        self.allow()
         self.cloud.create_zone(ZONE)
         make_events(self.cloud, {EDGE, APP})
         self.cloud.create_group(APP, 2, {})
@@ -243,6 +275,7 @@ class Region:
     def _retire(self, node: Booted) -> None:
         """EC2 has terminated this instance: its machine is powered off, and its disk and wire are gone."""
         try:
+            node.said = journal(node)
             node.machine.off()
             self.desk.nodes.pop(node.address, None)
             self.ground.unplug(node.address)
