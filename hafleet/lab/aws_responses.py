@@ -75,7 +75,7 @@ class LabAutoScalingResponse(LifecycleResponse):
 
 
 class LabEC2Response(EC2Response):
-    """EC2 with the page limits of DescribeInstances."""
+    """EC2 with the page limits of DescribeInstances, and answers as AWS gives them."""
 
     def describe_instances(self) -> ActionResult:
         """5 to 1,000 reservations a page, 1,000 when the caller says nothing; at most 1,000 ids."""
@@ -92,6 +92,16 @@ class LabEC2Response(EC2Response):
                 "InvalidParameterValue", f"Value ( {asked} ) for parameter maxResults is invalid. Expecting 5 to 1000."
             )
         return super().describe_instances()
+
+    def create_launch_template(self) -> ActionResult:
+        """Create; the template's own tags are none of what its instances get."""
+        answer = super().create_launch_template()
+        template = self.ec2_backend.get_launch_template_by_name(self._get_param("LaunchTemplateName"))
+        data = template.versions[0].data
+        specs = [spec for spec in data.pop("TagSpecifications", []) if spec["ResourceType"] != "launch-template"]
+        if specs:
+            data["TagSpecifications"] = specs
+        return answer
 
     def update_security_group_rule_descriptions_ingress(self) -> ActionResult:
         """Say that it was done, as AWS does."""
