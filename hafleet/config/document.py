@@ -104,9 +104,10 @@ def read(data: bytes, *, fix: str = "") -> Document:
     if root is None:
         raise Unreadable(Fault(1, "the file is empty", fix or "write the settings; docs/settings.md lists them"))
     if not isinstance(root, yaml.MappingNode):
-        raise Unreadable(
-            Fault(_line(root), "the file must hold `key: value` settings", fix or "begin with fleet: NAME")
-        )
+        line = min(
+            _line(root), max(1, len(text.splitlines()))
+        )  # what follows a bare --- is "on" the line after the last
+        raise Unreadable(Fault(line, "the file must hold `key: value` settings", fix or "begin with fleet: NAME"))
     return Document(root, tuple(_walk(root)))
 
 

@@ -80,6 +80,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @PATIENT
+@example("---")
 @given(st.text(alphabet="abc:-[]{}&*!|>'\"%@`#~ \t\n,?<0", max_size=80))
 def test_any_punctuation(text: str) -> None:
     check(text.encode())
