@@ -90,11 +90,11 @@ ansible-lint: setup ## the role and the playbooks, against ansible-lint's profil
 	@cd ansible && PATH="$(CURDIR)/.cache/ansible/bin:$$PATH" ansible-lint --profile production --offline $(ARGS)
 
 .PHONY: test-ami
-test-ami: setup ## bakes a Debian image by the role, boots it, upgrades it under load (needs root; HAFLEET_SUITES="bookworm trixie")
+test-ami: setup ## bakes Debian images by the role, boots nodes and fleets from them (needs root; HAFLEET_SUITES=bookworm for one)
 	@echo '== images'
 	@if [[ $$(id -u) -eq 0 ]]; then scripts/setup ami; fi
 	@scripts/setup ansible
-	@HAFLEET_AMI=1 $(BIN)/pytest tests/ansible -n 0 $(ARGS)
+	@HAFLEET_AMI=1 HAFLEET_SUITES="$${HAFLEET_SUITES:-bookworm trixie}" $(BIN)/pytest tests/ansible -n 0 $(ARGS)
 
 .PHONY: setup
 setup: $(READY) ## installs HAProxy, OpenSSL and Python packages where they are missing
