@@ -1,0 +1,209 @@
+"""An account of the local AWS for the playbooks that make and destroy a fleet: what is in it, and who plays its nodes."""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+
+from hafleet.core.dns.checks import Author, fleet_prefix, make_reference
+from hafleet.core.dns.model import CheckConfig
+from hafleet.lab.cloud import REGION, Cloud
+from hafleet.lab.haproxies import cache_dir
+from tests.ansible.machine import run
+
+ROOT = Path(__file__).parents[2]
+TOOLS = cache_dir() / "ansible" / "bin"
+ZONE, NAME = "example.test", "lb.example.test"
+DEAD = "i-0dead0dead0dead00"  # a node that EC2 does not know any more
+SETTINGS = {
+    "fleet": "edge",
+    "frontends": [{"name": "web", "bind": ":80", "default_backend": "site"}],
+    "backends": [{"name": "site", "port": 8080, "sources": [{"asg": "site-blue"}], "check": {"path": "/healthz"}}],
+    "dns": {"name": NAME, "zone": ZONE},
+    "lifecycle": {"join_timeout": "10m"},
+    "events": {"queue": "auto"},
+}
+
+
+def lacking() -> str:
+    """Why playbooks cannot be run here, or "" where they can."""
+    if os.environ.get("HAFLEET_AMI") != "1":
+        return "playbooks: `make test-ami` and continuous integration run them"
+    return "" if (TOOLS / "ansible-playbook").exists() else "playbooks: no Ansible here; `scripts/setup ansible`"
+
+
+@dataclass
+class Account:
+    """One account, with a zone and nothing of a fleet in it."""
+
+    cloud: Cloud
+    folder: Path
+    subnets: list[str]
+    zone: str = ""
+    variables: dict[str, object] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        """A client of boto3."""
+        return boto3.Session("lab", "lab", region_name=REGION).client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.cloud.url,
+        )
+
+    def play(self, book: str, *options: str, **over: object) -> "Run":
+        """Run a playbook of ours; ``over`` are variables of this run alone."""
+        wanted = {
+            "hafleet_fleet_settings": SETTINGS,
+            "hafleet_fleet_command": str(ROOT / ".venv/bin/hafleet"),
+            "hafleet_fleet_region": REGION,
+            "hafleet_fleet_subnets": self.subnets,
+            "hafleet_fleet_ami": "ami-12345678",
+            "hafleet_fleet_ingress": [{"ports": ["80"], "cidr_ip": ["0.0.0.0/0"]}],
+            **self.variables,
+            **over,
+        }
+        told = self.folder / "vars.yml"
+        told.write_text(yaml.safe_dump(wanted))
+        said = run(
+            "nice",
+            TOOLS / "ansible-playbook",
+            ROOT / "ansible/playbooks" / book,
+            "--extra-vars",
+            f"@{told}",
+            *options,
+            check=False,
+            PATH=f"{TOOLS}:{os.environ['PATH']}",
+            ANSIBLE_HOME=str(self.folder),
+            ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_PIPELINING="1",
+            **self.cloud.environment,
+        )
+        return Run(said)
+
+    def leave_behind(self, fleet: str, node: str) -> None:
+        """A record, a health check and a queue, as a node of this fleet leaves them when it dies."""
+        config = CheckConfig("TCP", address="127.2.0.9", port=8403)
+        route53, address = self.client("route53"), {"Value": f"127.2.0.{len(fleet)}"}
+        made = route53.create_health_check(
+            CallerReference=make_reference(Author(fleet, node, REGION), "A/endpoint", config, "00000000"),
+            HealthCheckConfig={"Type": "TCP", "IPAddress": "127.2.0.9", "Port": 8403},
+        )
+        record = {"Name": NAME, "Type": "A", "SetIdentifier": node, "Weight": 100, "TTL": 30}
+        record |= {"ResourceRecords": [address], "HealthCheckId": made["HealthCheck"]["Id"]}
+        changes = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+        route53.change_resource_record_sets(HostedZoneId=self.zone, ChangeBatch=changes)
+        self.client("sqs").create_queue(QueueName=f"hafleet-{fleet}-{node}")
+
+    def add_neighbour(self, fleet: str) -> None:
+        """Another fleet, whose name begins alike: something of each kind that a fleet has."""
+        ec2, sns, bridge = self.client("ec2"), self.client("sns"), self.client("events")
+        topic = sns.create_topic(Name=f"hafleet-{fleet}")["TopicArn"]
+        self.client("sqs").create_queue(QueueName=f"hafleet-{fleet}-dead")
+        bridge.put_rule(Name=f"hafleet-{fleet}-pulse", ScheduleExpression="rate(1 day)")
+        bridge.put_targets(Rule=f"hafleet-{fleet}-pulse", Targets=[{"Id": "topic", "Arn": topic}])
+        vpc = ec2.describe_subnets(SubnetIds=self.subnets)["Subnets"][0]["VpcId"]
+        ec2.create_security_group(GroupName=fleet, Description=fleet, VpcId=vpc)
+        ec2.create_launch_template(LaunchTemplateName=fleet, LaunchTemplateData={"ImageId": "ami-12345678"})
+        self.client("iam").create_role(RoleName=f"hafleet-{fleet}-{REGION}", AssumeRolePolicyDocument="{}")
+        self.cloud.create_group(fleet, 1, {})
+        self.leave_behind(fleet, "i-0beef0beef0beef00")
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Everything in the account, by kind, each thing as a text that tells all of it."""
+        return {
+            kind: sorted(json.dumps(each, default=str, sort_keys=True) for each in list_) for kind, list_ in self._all()
+        }
+
+    def _all(self) -> Iterator[tuple[str, list[Any]]]:
+        ec2, iam, asg = self.client("ec2"), self.client("iam"), self.client("autoscaling")
+        sns, sqs, bridge, route53 = (self.client(name) for name in ("sns", "sqs", "events", "route53"))
+        yield "groups", [_bare(g) for g in asg.describe_auto_scaling_groups()["AutoScalingGroups"]]
+        yield "templates", ec2.describe_launch_templates()["LaunchTemplates"]
+        yield "security groups", ec2.describe_security_groups()["SecurityGroups"]
+        reservations = ec2.describe_instances()["Reservations"]
+        machines = [i for each in reservations for i in each["Instances"] if i["State"]["Name"] != "terminated"]
+        yield "instances", [machine["InstanceId"] for machine in machines]
+        yield "roles", iam.list_roles()["Roles"]
+        yield "profiles", iam.list_instance_profiles()["InstanceProfiles"]
+        yield "policies", iam.list_policies(Scope="Local")["Policies"]
+        yield "topics", sns.list_topics()["Topics"]
+        yield "subscriptions", sns.list_subscriptions()["Subscriptions"]
+        yield "queues", sqs.list_queues().get("QueueUrls", [])
+        rules = bridge.list_rules()["Rules"]
+        yield "rules", [(rule, bridge.list_targets_by_rule(Rule=rule["Name"])["Targets"]) for rule in rules]
+        yield "zones", route53.list_hosted_zones()["HostedZones"]
+        yield "records", route53.list_resource_record_sets(HostedZoneId=self.zone)["ResourceRecordSets"]
+        yield "checks", route53.list_health_checks()["HealthChecks"]
+        yield "alarms", self.client("cloudwatch").describe_alarms()["MetricAlarms"]
+
+    def checks(self, fleet: str) -> int:
+        """How many health checks a fleet has."""
+        found = self.client("route53").list_health_checks()["HealthChecks"]
+        return sum(check["CallerReference"].startswith(fleet_prefix(fleet)) for check in found)
+
+    @contextmanager
+    def nodes_leave(self, group: str) -> Iterator[list[str]]:
+        """While the block runs the nodes of a group complete their hooks, as agents do. Gives the names of those completed."""
+        ended, told = threading.Event(), list[str]()
+
+        def play() -> None:
+            while not ended.wait(0.5):
+                told.extend(self.complete(group))
+
+        thread = threading.Thread(target=play, daemon=True)
+        thread.start()
+        try:
+            yield told
+        finally:
+            ended.set()
+            thread.join(30)
+
+    def complete(self, group: str) -> list[str]:
+        """Complete what instances of this group wait for now; the names of the hooks."""
+        waiting = [action for action in self.cloud.waiting() if action["group"] == group]
+        for action in waiting:
+            self.cloud.autoscaling.complete_lifecycle_action(
+                AutoScalingGroupName=group,
+                LifecycleHookName=action["hook"],
+                InstanceId=action["instance"],
+                LifecycleActionResult="CONTINUE",
+            )
+        return [action["hook"] for action in waiting]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a playbook printed."""
+
+    said: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Its last line: how many tasks were ok, changed, failed."""
+        found = re.findall(r"^localhost\s+: (.*)$", self.said, re.MULTILINE)
+        assert found, self.said
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[-1])}
+
+    @property
+    def changed(self) -> list[str]:
+        """The tasks that changed something, by name, in order."""
+        tasks = re.split(r"^TASK \[(?:\w+ : )?(.+?)\] \*+$", self.said, flags=re.MULTILINE)
+        return [
+            name
+            for name, text in zip(tasks[1::2], tasks[2::2], strict=True)
+            if re.search("^changed:", text, re.MULTILINE)
+        ]
+
+
+def _bare(group: dict[str, Any]) -> dict[str, Any]:
+    """A group without what its instances go through by themselves."""
+    kept = {key: value for key, value in group.items() if key != "Instances"}
+    return kept | {"Instances": len(group["Instances"])}
