@@ -343,7 +343,7 @@ def test_a_node_goes_through_the_warm_pool_without_traffic_and_then_serves() -> 
         warm = next(node for node in lab.nodes if node is not first)
         lab.wait_until(lambda: state(lab, warm.id) == "Warmed:Running", 60, "the hook into the pool to be completed")
         lab.wait_until(lambda: phase_of(warm)[0] == "leaving", 20, "it to stay away")
-        wait_until(
+        lab.wait_until(
             lambda: "completed hook born (Warmed:Pending:Wait) with CONTINUE" in warm.agent_log(),
             20,
             "the agent says so",
