@@ -3,6 +3,8 @@
 Sources: botocore's models of autoscaling 2011-01-01 and ec2 2016-11-15 (MaxRecords 1..100, default 50; MaxResults 5..1000).
 """
 
+from typing import Any
+
 from moto.autoscaling import urls as asg_urls
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.core.responses import ActionResult, EmptyResult
@@ -102,6 +104,42 @@ class LabEC2Response(EC2Response):
         if specs:
             data["TagSpecifications"] = specs
         return answer
+
+    def describe_launch_template_versions(self) -> ActionResult:
+        """All but those that were deleted."""
+        answer = super().describe_launch_template_versions()
+        found: Any = answer.result
+        kept = [
+            v for v in found["LaunchTemplateVersions"] if v["VersionNumber"] not in self._deleted(v["LaunchTemplateId"])
+        ]
+        return ActionResult({**found, "LaunchTemplateVersions": kept})
+
+    def delete_launch_template_versions(self) -> ActionResult:
+        """Delete versions, never the default one. Their numbers are not given again."""
+        name, id_ = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
+        backend = self.ec2_backend
+        template = backend.get_launch_template_by_name(name) if name else backend.get_launch_template(id_)
+        deleted, done, failed = self._deleted(template.id), [], []
+        for number in map(int, self._get_param("Versions", [])):
+            told = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "VersionNumber": number}
+            if number in deleted or not 1 <= number <= len(template.versions):
+                failed.append({**told, "ResponseError": {"Code": "launchTemplateVersionDoesNotExist"}})
+            elif number == template.default_version_number:
+                failed.append({**told, "ResponseError": {"Code": "unexpectedError"}})
+            else:
+                deleted.add(number)
+                done.append(told)
+        fates = {
+            "SuccessfullyDeletedLaunchTemplateVersions": done,
+            "UnsuccessfullyDeletedLaunchTemplateVersions": failed,
+        }
+        return ActionResult(fates)
+
+    def _deleted(self, template_id: str) -> set[int]:
+        """The numbers of a template's deleted versions; moto finds a version by its place, so they stay in its list."""
+        template = self.ec2_backend.get_launch_template(template_id)
+        numbers: set[int] = vars(template).setdefault("lab_deleted", set())
+        return numbers
 
     def update_security_group_rule_descriptions_ingress(self) -> ActionResult:
         """Say that it was done, as AWS does."""
