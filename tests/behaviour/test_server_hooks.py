@@ -172,7 +172,7 @@ def test_what_is_killed_refused_deleted_or_dead_leaves_nothing_behind() -> None:
         denied = lab.cloud.fault("denied", operation="CreateTags", caller=NODES)
         lab.terminate(two.id)
         lab.wait_until(lambda: lab.cloud.faulted() >= before + 3, 90, "tags that are refused")
-        assert there(lab, two.id) == "Terminating:Wait"
+        waits(lab, two.id)
         unread = lab.cloud.fault("denied", operation="DescribeTags", caller=NODES)
         assert (
             "hook drain-lb of app: which nodes have drained it is not known"
