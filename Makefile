@@ -27,12 +27,12 @@ test: lint types contracts haproxies ## everything: lint, types, layers, all tes
 	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup --cov=hafleet.core --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include='hafleet/core/*' --fail-under=100
 	@echo '== tests on real processes'
-	@$(BIN)/pytest tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
+	@scripts/pytest-alone tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: deep
-deep: haproxies ## what takes longer: the demo and the traffic tests on each HAProxy, more random pairs and interleavings
+deep: haproxies ## what `make test` leaves out: the demo and the traffic tests on each HAProxy, more random pairs and interleavings
 	@echo '== deep tests'
-	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest -n $(DEEP_WORKERS) --dist loadgroup -m deep $(ARGS)
+	@HAFLEET_DEEP=only scripts/pytest-alone tests -n $(DEEP_WORKERS) --dist loadgroup $(ARGS)
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py \
 		tests/behaviour/test_dns_interleavings.py -n $(WORKERS) --dist loadgroup $(ARGS)
 
