@@ -12,6 +12,7 @@ from tests.resources import free_port as find_free_port
 
 REQUIRE = "HAFLEET_REQUIRE_VERSIONS"  # set to 1, a version that could not be had fails its tests
 MISSING = "could not be had"
+DEEP_BOUND = 600  # seconds for a deep test that names no bound of its own; alone on a quiet machine it takes up to 60
 
 
 @pytest.fixture(scope="session", params=LABELS)
@@ -53,6 +54,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     HAFLEET_DEEP: unset, the others run; ``1``, all run; ``only``, those run that wait, ``long=True`` first, so that none ends late.
     """
+    for item in items:
+        if item.get_closest_marker("deep") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(DEEP_BOUND))
     wanted = os.environ.get("HAFLEET_DEEP")
     if wanted == "1":
         return

@@ -158,7 +158,7 @@ class Cloud:
             OSError: the local AWS does not answer.
             ValueError: it refused the request; the message is its own.
         """
-        connection = http.client.HTTPConnection(self._host, PORT, timeout=10)
+        connection = http.client.HTTPConnection(self._host, PORT, timeout=30)
         try:
             connection.request(method, f"/_lab/{path}", None if data is None else json.dumps(data))
             answer = connection.getresponse()

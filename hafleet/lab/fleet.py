@@ -117,7 +117,7 @@ class Lab:
 
     # --- the nodes ---
 
-    def start_nodes(self, count: int, timeout: float = 30.0, *, hooks: bool = False) -> None:
+    def start_nodes(self, count: int, timeout: float = 60.0, *, hooks: bool = False) -> None:
         """Create the edge group, and the zone they register in, and wait until its nodes exist (not until they serve)."""
         if self.plan.dns is not None:
             self.cloud.create_zone(self.plan.dns["zone"])
@@ -127,7 +127,7 @@ class Lab:
         self.scale(EDGE, count)
         self.wait_until(lambda: len(self.nodes) == count, timeout, f"{count} nodes")
 
-    def open_shop(self, nodes: int, timeout: float = 60.0) -> None:
+    def open_shop(self, nodes: int, timeout: float = 120.0) -> None:
         """The groups of the demo's plan, and nodes that serve them and, where the plan says so, stand in DNS.
 
         Raises:
@@ -181,7 +181,7 @@ class Lab:
         wanted = {backend: self._expected(machines, backend) for backend in self.plan.names}
         return bool(nodes) and all(_instances(n.in_rotation(b)) == wanted[b] for b in wanted for n in nodes)
 
-    def wait_converged(self, timeout: float = 30.0, *, joined: bool = False) -> float:
+    def wait_converged(self, timeout: float = 60.0, *, joined: bool = False) -> float:
         """Wait for ``converged``; returns the seconds it took. Raises TimeoutError."""
         what = "every node to have exactly the servers in service"
         try:
@@ -195,7 +195,7 @@ class Lab:
         """The nodes' records in Route 53, lowest instance id first."""
         return tuple(sorted(leaves(self.cloud), key=lambda leaf: leaf.node))
 
-    def wait_registered(self, timeout: float = 30.0) -> float:
+    def wait_registered(self, timeout: float = 60.0) -> float:
         """Wait until DNS has answered with every node; returns the seconds it took. Raises TimeoutError."""
         if self.plan.dns is None:
             return 0.0
@@ -250,7 +250,7 @@ class Lab:
                     self._step([m for m in machines if m.ec2 == "running"])
             except OSError as error:
                 missed = missed or time.monotonic()
-                if time.monotonic() - missed > 10:  # busy is not dead
+                if time.monotonic() - missed > 30:  # busy is not dead
                     self.trouble = error
                     return
             except Exception as error:

@@ -97,7 +97,7 @@ class Node:
 
     def health(self) -> int:
         """Status of its health listener, as a checker of Route 53 sees it; 0 while nobody answers."""
-        connection = HTTPConnection(self.address, HEALTH_PORT, timeout=2)
+        connection = HTTPConnection(self.address, HEALTH_PORT, timeout=10)
         try:
             connection.request("GET", HEALTH_URI)
             return connection.getresponse().status

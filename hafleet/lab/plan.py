@@ -22,7 +22,7 @@ INTERVAL, THRESHOLD = 10, 1  # of the nodes' health checks: seconds, probes in a
 
 def shop_backends() -> list[dict[str, Any]]:
     """The backends of the demo: a shop that moves from blue to green, and carts that stick to a user."""
-    check = {"path": "/healthz", "expect": "200", "interval": "500ms", "rise": 2, "fall": 2}
+    check = {"path": "/healthz", "expect": "200", "interval": "500ms", "timeout": "3s", "rise": 2, "fall": 2}
     return [
         {
             "name": "shop",

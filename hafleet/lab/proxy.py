@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-TIMEOUT = 2.0
+TIMEOUT = 10.0  # seconds; a busy machine may stand still for some
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def ask(path: Path, command: str) -> str:
     """Send one command line to a HAProxy socket, and return everything it answers.
 
     Raises:
-        OSError: the socket is missing, refuses or does not answer in 2 s.
+        OSError: the socket is missing, refuses or does not answer in 10 s.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)

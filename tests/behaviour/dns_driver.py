@@ -64,7 +64,7 @@ class Town:
     def ask(self, name: str, source: str | None = None) -> tuple[str, ...]:
         """One question for addresses, and what is answered."""
         query = dns.message.make_query(name, "A")
-        answer = dns.query.udp(query, self.network.home, port=DNS_PORT, timeout=5, source=source)
+        answer = dns.query.udp(query, self.network.home, port=DNS_PORT, timeout=20, source=source)
         return tuple(item.to_text() for rrset in answer.answer for item in rrset)
 
     def answers(self, name: str, times: int = 30, source: str | None = None) -> Counter[str]:
@@ -72,7 +72,7 @@ class Town:
         return Counter(address for _ in range(times) for address in self.ask(name, source))
 
     def until_answers(
-        self, name: str, wanted: Iterable[str], source: str | None = None, timeout: float = 30.0
+        self, name: str, wanted: Iterable[str], source: str | None = None, timeout: float = 90.0
     ) -> float:
         """Wait until exactly these addresses are answered, in 30 questions for each; the seconds it took."""
         expected = set(wanted)
@@ -289,7 +289,7 @@ class Agents:
             found[:] = [machine for machine in cloud.machines() if machine.group == name and machine.in_service]
             return len(found) == count
 
-        wait_until(there, 30, f"{count} machines of {name}")
+        wait_until(there, 60, f"{count} machines of {name}")
         return found
 
     def serve(self, machine: Machine, port: int) -> None:
@@ -338,7 +338,7 @@ class Agents:
 
 def get(address: str, port: int, host: str) -> str:
     """What a node answers on / for this host."""
-    with contextlib.closing(http.client.HTTPConnection(address, port, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(address, port, timeout=20)) as connection:
         connection.request("GET", "/", headers={"Host": host})
         with connection.getresponse() as answer:
             return f"{answer.status} {answer.read().decode()}"

@@ -164,6 +164,6 @@ def changed(node: Node, path: Path, change: Callable[[dict[str, Any]], None]) ->
 
 def metric(node: Node, name: str) -> float:
     """A figure of the agent."""
-    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=5) as answer:
+    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))

@@ -72,7 +72,7 @@ class Post:
     def wait_heard(self, lab: Lab) -> None:
         """Wait until the queue of every node hangs on the topic."""
         own = {queue_name(FLEET, node.id) for node in lab.nodes}
-        wait_until(lambda: self.subscribed() >= own, 30, "the nodes' queues")
+        wait_until(lambda: self.subscribed() >= own, 60, "the nodes' queues")
 
 
 class Witness:

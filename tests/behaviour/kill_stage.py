@@ -36,7 +36,7 @@ _SITE = {
     "name": "site",
     "port": PORT,
     "sources": [{"asg": "app"}],
-    "check": {"path": "/healthz", "interval": "1s", "rise": 1, "fall": 2},
+    "check": {"path": "/healthz", "interval": "1s", "timeout": "3s", "rise": 1, "fall": 2},
     "drain": "1s",
 }
 
@@ -138,7 +138,7 @@ class Victim:
         agent = self.node.agent
         agent.ready = lambda: False
         agent.kill()
-        wait_until(lambda: agent.pid is None, 20, f"the agent of {self.id} to be dead", every=0.005)
+        wait_until(lambda: agent.pid is None, 60, f"the agent of {self.id} to be dead", every=0.005)
         if "haproxy" in kill.loses:
             self.node.haproxy.kill()
         if "state" in kill.loses:

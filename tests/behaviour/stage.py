@@ -101,7 +101,7 @@ class Apps:
         argv = [sys.executable, *LIGHT, str(SCRIPT), address, str(PORT), name, group, str(boot)]
         self._running[name] = self._processes.start(argv)
         if not boot:
-            wait_until(lambda: _answers(address, slow), 20, f"the application server of {name}", every=0.02)
+            wait_until(lambda: _answers(address, slow), 60, f"the application server of {name}", every=0.02)
 
     def kill(self, name: str) -> None:
         """The process is gone at once, with what it had begun."""
@@ -261,7 +261,7 @@ class Node:
         argv = [self.binary, "-W", "-S", f"{self.master_socket},mode,600", "-f", str(self.config)]
         self.haproxy = self.processes.start(argv, log=self.folder / "haproxy.log")
         try:
-            wait_until(self.serves, 20, f"HAProxy in {self.folder}", every=0.02)
+            wait_until(self.serves, 60, f"HAProxy in {self.folder}", every=0.02)
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {self.in_rotation()} of {self.expected()}; its log: {self.log()}") from error
 
@@ -282,7 +282,7 @@ class Node:
             return frozenset()
         return frozenset(row.name for row in rows if row.in_rotation and row.backend != "hafleet_ready")
 
-    def settle(self, timeout: float = 20.0) -> Turn:
+    def settle(self, timeout: float = 60.0) -> Turn:
         """Run passes until one finds nothing left to do and HAProxy serves as it should; returns that one."""
         end = time.monotonic() + timeout
         while True:
@@ -304,7 +304,7 @@ class Node:
                 return False
             return True
 
-        wait_until(ask, 5, f"an answer of the master; its log: {self.log()}", every=0.02)
+        wait_until(ask, 60, f"an answer of the master; its log: {self.log()}", every=0.02)
         return found[0]
 
     def structure(self) -> str:

@@ -194,7 +194,7 @@ def test_nothing_to_do_then_pending_then_done(run: Run, lab: Lab, quiet: Node) -
     assert "nothing to do" in run("plan").stdout
     before = {m.id for m in lab.members("shop-blue")}
     lab.scale("shop-blue", 4)
-    lab.wait_until(lambda: len(lab.members("shop-blue")) == 4, 20, "the fourth instance")
+    lab.wait_until(lambda: len(lab.members("shop-blue")) == 4, 60, "the fourth instance")
     (new,) = {m.id for m in lab.members("shop-blue")} - before
     found = as_json(run("plan", "--json"), PENDING)
     assert any(f"add server shop/{new}" in str(line) for line in found["changes"])  # type: ignore[attr-defined]
@@ -225,7 +225,7 @@ def test_a_half_answer_is_held_and_force_lets_it_through(run: Run, lab: Lab, qui
     finally:
         lab.cloud.heal(fault)
     assert run("once").returncode == DONE
-    wait_until(lambda: run("plan").returncode == DONE, 20, "the servers to be back")
+    wait_until(lambda: run("plan").returncode == DONE, 60, "the servers to be back")
 
 
 def test_an_unreachable_aws_is_a_fault_that_changes_nothing(run: Run, lab: Lab, quiet: Node) -> None:
@@ -268,7 +268,7 @@ def test_rollback_freezes_and_thaw_goes_on(run: Run, quiet: Node) -> None:
     old = quiet.config.read_text()
     quiet.settings.write_text(settings.replace("expect: '200'", "expect: 200-299"))
     try:
-        wait_until(lambda: as_json_any(run("once", "--json"))["reloaded"] != [], 30, "the reload")
+        wait_until(lambda: as_json_any(run("once", "--json"))["reloaded"] != [], 60, "the reload")
         assert quiet.config.read_text() != old
         listed = as_json(run("rollback", "--list", "--json"), DONE)["kept"]
         assert [row["live"] for row in listed][:2] == [True, False]  # type: ignore[attr-defined]
@@ -283,7 +283,7 @@ def test_rollback_freezes_and_thaw_goes_on(run: Run, quiet: Node) -> None:
         assert run("thaw").stdout == "not frozen\n"
     finally:
         quiet.settings.write_text(settings)
-    wait_until(lambda: run("once").returncode == DONE, 30, "the node to follow its settings again")
+    wait_until(lambda: run("once").returncode == DONE, 60, "the node to follow its settings again")
 
 
 def as_json_any(done: "subprocess.CompletedProcess[str]") -> dict[str, object]:
@@ -298,7 +298,7 @@ def servers_and_checks(text: str) -> list[str]:
 
 def test_status_and_the_lock_of_a_living_agent(run: Run, node: Node) -> None:
     assert node.agent
-    wait_until(lambda: run("status").returncode == DONE, 30, "a pass of the agent")
+    wait_until(lambda: run("status").returncode == DONE, 60, "a pass of the agent")
     found = as_json(run("status", "--json"), DONE)
     assert found["node"] == node.id
     assert {row["name"] for row in found["backends"]} == {"shop", "cart"}  # type: ignore[attr-defined]
@@ -310,12 +310,12 @@ def test_status_and_the_lock_of_a_living_agent(run: Run, node: Node) -> None:
 def test_sighup_runs_a_pass_and_sigterm_leaves_traffic_alone(run: Run, node: Node) -> None:
     assert node.agent
     agent = node.agent
-    wait_until(lambda: agent.pid is not None and as_json(run("status", "--json"), DONE)["node"] == node.id, 20, "it")
+    wait_until(lambda: agent.pid is not None and as_json(run("status", "--json"), DONE)["node"] == node.id, 60, "it")
     pid = node.haproxy.pid
     before = json.loads(run("status", "--json").stdout)["at"]
     assert agent.pid is not None
     os.kill(agent.pid, 1)
-    wait_until(lambda: json.loads(run("status", "--json").stdout)["at"] > before, 20, "a pass")
+    wait_until(lambda: json.loads(run("status", "--json").stdout)["at"] > before, 60, "a pass")
     config = node.config.read_bytes()
     node.agent.stop()
     assert node.haproxy.pid == pid and node.config.read_bytes() == config

@@ -119,7 +119,7 @@ def test_list_shows_what_is_not_ours_and_what_nobody_uses(stage: Stage, node: No
 
 
 def test_status_and_metrics_tell_of_the_registration(stage: Stage, node: Node) -> None:
-    wait_until(lambda: settled(stage, node), 30, "the node to be registered", every=0.2)
+    wait_until(lambda: settled(stage, node), 60, "the node to be registered", every=0.2)
     text = stage.run(node, "status").stdout
     assert "dns registered" in text and f"{NAME} A [{node.id}] {node.address} weight 100 ttl {TTL}" in text
     assert metric(node, "hafleet_dns_registered") == 1
@@ -168,7 +168,7 @@ def test_a_new_check_is_planned_before_the_old_one_goes(stage: Stage, still: Nod
 
 
 def test_once_beside_an_agent_leaves_dns_to_it(stage: Stage, node: Node, tmp_path: Path) -> None:
-    wait_until(lambda: settled(stage, node), 30, "the agent to have told of DNS", every=0.2)
+    wait_until(lambda: settled(stage, node), 60, "the agent to have told of DNS", every=0.2)
     path = changed(node, tmp_path / "hafleet.yaml", lambda s: s["dns"].update(weight=9))
     done = stage.run(node, "once", "--json", settings=path)
     assert done.returncode == DONE, done.stderr
@@ -389,12 +389,12 @@ def test_the_last_record_of_a_name_is_held(stage: Stage, node: Node, tmp_path: P
 
 
 def test_drain_waits_until_the_record_is_gone_and_ready_brings_it_back(stage: Stage, node: Node) -> None:
-    wait_until(lambda: settled(stage, node), 30, "the node to be registered", every=0.2)
+    wait_until(lambda: settled(stage, node), 60, "the node to be registered", every=0.2)
     checks = stage.checks()
     done = stage.run(node, "drain", "--wait", "--timeout", "80s")
     assert done.returncode == DONE and done.stdout.endswith("drained\n"), (done.stdout, done.stderr)
     assert node.id not in stage.records()
-    wait_until(lambda: len(stage.checks()) == len(checks) - 1, 20, "its check is deleted", every=0.1)
+    wait_until(lambda: len(stage.checks()) == len(checks) - 1, 60, "its check is deleted", every=0.1)
     assert metric(node, "hafleet_dns_registered") == 0
     found = findings(stage.run(node, "doctor", "--json"), FAILED)
     assert "is answered 503: Route 53 takes that for dead" in found["dns health endpoint"][1]
@@ -406,7 +406,7 @@ def test_drain_waits_until_the_record_is_gone_and_ready_brings_it_back(stage: St
 
 def test_the_last_to_drain_keeps_its_record_and_is_not_waited_for(stage: Stage, node: Node) -> None:
     other = stage.lab.nodes[1]
-    wait_until(lambda: settled(stage, node) and settled(stage, other), 30, "both are registered", every=0.2)
+    wait_until(lambda: settled(stage, node) and settled(stage, other), 60, "both are registered", every=0.2)
     done = stage.run(other, "drain", "--wait", "--timeout", "80s")
     assert done.returncode == DONE and set(stage.records()) == {node.id}, (done.stderr, other.agent_log())
     done = stage.run(node, "drain", "--force", "--wait", "--timeout", "80s")

@@ -216,5 +216,5 @@ def test_ancestor__sites_by_host_sticky_clients_and_a_record_per_node(lab: Town,
     config_of_one = records[name, one.id]
     one.haproxy.stop()
     lab.until_answers(name, [two.address])
-    wait_until(lambda: site("shop.example.com").split()[1] in served, 10, "the same server by the other node")
+    wait_until(lambda: site("shop.example.com").split()[1] in served, 60, "the same server by the other node")
     assert lab.records(name)[name, one.id] == config_of_one

@@ -47,7 +47,7 @@ def agents(lab: Town) -> Iterator[Agents]:
         made.serve(machine, HTTP)
     made.start(made.group("edge", 2), settings)
     wait_until(lambda: len(lab.records(NAME)) == 2, 60, "both records")
-    wait_until(lambda: all(len(node.in_rotation("site")) == 1 for node in made.nodes), 20, "the server in rotation")
+    wait_until(lambda: all(len(node.in_rotation("site")) == 1 for node in made.nodes), 60, "the server in rotation")
     yield made
     made.close()
 
@@ -60,7 +60,7 @@ def healed(lab: Town) -> Iterator[None]:
 
 def settings(node: Node) -> dict[str, Any]:
     """hafleet.yaml of a node that looks often, at its groups and at its record."""
-    check = {"path": "/healthz", "interval": "200ms", "fast": "100ms", "rise": 1, "fall": 3}
+    check = {"path": "/healthz", "interval": "200ms", "timeout": "3s", "fast": "100ms", "rise": 1, "fall": 3}
     return {
         "fleet": "faulty",
         "aws": {"connect_timeout": "1s", "read_timeout": f"{HANG}s", "max_attempts": 1},
@@ -84,7 +84,7 @@ def rest(lab: Town, agents: Agents) -> None:
             seen = now, time.monotonic()
         return time.monotonic() - seen[1] > QUIET
 
-    wait_until(quiet, 30, "an end of all changes")
+    wait_until(quiet, 60, "an end of all changes")
 
 
 def files(agents: Agents) -> dict[str, bytes]:
@@ -108,7 +108,7 @@ def scaled(lab: Town, agents: Agents, wanted: int) -> None:
                     agents.serve(machine, HTTP)
         return len(current) == wanted
 
-    wait_until(there, 20, f"{wanted} servers in service")
+    wait_until(there, 60, f"{wanted} servers in service")
     followed = lambda: all(node.in_rotation("site") == current for node in agents.nodes)  # noqa: E731
     wait_until(followed, FOLLOW, "every node to follow")
 
@@ -127,7 +127,7 @@ def test_trouble_with_route53_changes_nothing_that_is_served_and_deregisters_nob
         HostedZoneId=lab.zone_id(ZONE),
         ChangeBatch={"Changes": [{"Action": "DELETE", "ResourceRecordSet": records[NAME, erased.id]}]},  # type: ignore[typeddict-item]
     )
-    wait_until(lambda: lab.cloud.faulted() >= felt + 2, 30, "the nodes to feel it")
+    wait_until(lambda: lab.cloud.faulted() >= felt + 2, 60, "the nodes to feel it")
     assert files(agents) == texts
     scaled(lab, agents, 2)
     scaled(lab, agents, 1)

@@ -38,12 +38,12 @@ def node(lab: Lab) -> Iterator[Node]:
     """A node that serves; at the end it is brought back."""
     node = lab.nodes[0]
     assert node.agent
-    wait_until(lambda: status(lab, node).get("phase") == "serving", 20, "the node serves", every=0.1)
+    wait_until(lambda: status(lab, node).get("phase") == "serving", 60, "the node serves", every=0.1)
     yield node
     if not node.agent.pid:
         node.agent.start()
     assert call(lab, node, "ready").returncode == DONE
-    wait_until(lambda: health(node) == GREEN, 20, "the node is back", every=0.05)
+    wait_until(lambda: health(node) == GREEN, 60, "the node is back", every=0.05)
 
 
 def call(lab: Lab, node: Node, command: str, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -62,7 +62,7 @@ def status(lab: Lab, node: Node) -> dict[str, object]:
 
 def health(node: Node) -> int:
     """What a health check of DNS is answered; 0 while nobody answers."""
-    with closing(HTTPConnection(node.address, HEALTH_PORT, timeout=5)) as connection:
+    with closing(HTTPConnection(node.address, HEALTH_PORT, timeout=20)) as connection:
         with suppress(OSError, HTTPException):
             connection.request("GET", "/hafleet-health")
             with connection.getresponse() as answer:
@@ -71,7 +71,7 @@ def health(node: Node) -> int:
 
 
 def metric(node: Node, name: str) -> float:
-    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=5) as answer:
+    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
 
@@ -82,7 +82,7 @@ def test_a_drain_waits_shows_and_comes_back(lab: Lab, node: Node) -> None:
     assert done.returncode == DONE, done.stderr
     assert done.stdout.splitlines()[0] == "leaving: a new disk" and done.stdout.splitlines()[-1] == "drained"
     assert "goes on from here" in done.stdout and health(node) == RED
-    wait_until(lambda: bool(status(lab, node).get("red_since")), 20, "the agent saw it", every=0.1)
+    wait_until(lambda: bool(status(lab, node).get("red_since")), 60, "the agent saw it", every=0.1)
     seen = status(lab, node)
     assert (seen["phase"], seen["leaving"]) == ("leaving", ["a new disk"])
     assert "phase leaving: a new disk" in call(lab, node, "status").stdout
@@ -92,7 +92,7 @@ def test_a_drain_waits_shows_and_comes_back(lab: Lab, node: Node) -> None:
     back = call(lab, node, "ready", "--json")
     assert back.returncode == DONE and json.loads(back.stdout)["lines"][0] == "not leaving"
     assert health(node) == GREEN
-    wait_until(lambda: status(lab, node).get("phase") == "serving", 20, "it serves again", every=0.1)
+    wait_until(lambda: status(lab, node).get("phase") == "serving", 60, "it serves again", every=0.1)
     assert node.reloads() == reloads
 
 
@@ -102,9 +102,9 @@ def test_it_lasts_over_a_restart_of_agent_and_haproxy(lab: Lab, node: Node) -> N
     node.agent.stop()
     node.haproxy.stop()
     node.haproxy.start()
-    wait_until(lambda: health(node) == RED, 20, "HAProxy came up red", every=0.05)
+    wait_until(lambda: health(node) == RED, 60, "HAProxy came up red", every=0.05)
     node.agent.start()
-    wait_until(lambda: status(lab, node).get("phase") == "leaving", 20, "the agent goes on", every=0.1)
+    wait_until(lambda: status(lab, node).get("phase") == "leaving", 60, "the agent goes on", every=0.1)
     assert health(node) == RED
 
 
@@ -130,11 +130,11 @@ def test_the_last_node_is_held_unless_forced(lab: Lab, node: Node) -> None:
     assert done.returncode == HELD and "--force" in done.stderr and health(node) == GREEN
     found = json.loads(call(lab, node, "drain", "--json").stdout)
     assert found["held"]["rule"] == "last_node" and found["lines"] == []
-    wait_until(lambda: health(other) == RED, 30, "the node in standby turned red", every=0.1)
+    wait_until(lambda: health(other) == RED, 60, "the node in standby turned red", every=0.1)
     assert call(lab, other, "ready").stdout.splitlines()[0].startswith("still leaving: Auto Scaling says ")
     assert call(lab, node, "drain", "--force").returncode == DONE and health(node) == RED
     lab.cloud.autoscaling.exit_standby(InstanceIds=[other.id], AutoScalingGroupName="edge")
-    wait_until(lambda: health(other) == GREEN, 30, "the node is out of standby", every=0.1)
+    wait_until(lambda: health(other) == GREEN, 60, "the node is out of standby", every=0.1)
 
 
 def test_a_wait_ends_in_time_and_when_the_drain_is_taken_back(lab: Lab, node: Node) -> None:
@@ -154,7 +154,7 @@ def test_a_wait_ends_in_time_and_when_the_drain_is_taken_back(lab: Lab, node: No
         _, said = waits.communicate(timeout=30)
         assert waits.returncode == FAILED and "taken back" in said
     node.haproxy.start()
-    wait_until(lambda: health(node) == GREEN, 20, "HAProxy came up green", every=0.05)
+    wait_until(lambda: health(node) == GREEN, 60, "HAProxy came up green", every=0.05)
 
 
 def test_a_time_that_is_none_is_refused(lab: Lab, node: Node) -> None:

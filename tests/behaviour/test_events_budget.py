@@ -27,7 +27,7 @@ def in_a_while(lab: Lab, seconds: float) -> tuple[float, int]:
 def followed(lab: Lab, desired: int) -> float:
     """Seconds until the node has what the group has now."""
     lab.scale(APP, desired)
-    wait_until(lambda: len(lab.members(APP)) == desired, 30, f"{desired} application servers")
+    wait_until(lambda: len(lab.members(APP)) == desired, 60, f"{desired} application servers")
     return lab.wait_converged(60)
 
 

@@ -100,7 +100,7 @@ def test_a_thousand_events_in_a_minute() -> None:
         sent = storm(lab, post, url)
         lab.scale(APP, LAST)  # the last state; its events come last
         wait_until(lambda: post.left(url) == 0, 60, "the queue to be empty")
-        wait_until(lambda: len(lab.members(APP)) == LAST, 30, "the last servers")
+        wait_until(lambda: len(lab.members(APP)) == LAST, 60, "the last servers")
         lab.wait_converged(60)
         assert {row.name for row in node.servers() if row.in_rotation and row.backend == "site"} == {
             machine.id for machine in lab.members(APP)

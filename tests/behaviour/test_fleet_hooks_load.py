@@ -42,7 +42,7 @@ def plan(*, drains: bool) -> Plan:
         "name": "site",
         "port": PORT,
         "sources": [{"asg": APP, "terminate_hook": APP_HOOK}],
-        "check": {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 3},
+        "check": {"path": "/healthz", "interval": "300ms", "timeout": "3s", "rise": 1, "fall": 3},
         "drain": "5s" if drains else "0s",
     }
     drain = {"quiet": "1s", "max": "120s"} if drains else {"quiet": "0s", "max": "0s"}

@@ -21,7 +21,7 @@ SITE = {
     "name": "site",
     "port": PORT,
     "sources": [{"asg": "app", "terminate_hook": "drains"}],
-    "check": {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 2},
+    "check": {"path": "/healthz", "interval": "300ms", "timeout": "3s", "rise": 1, "fall": 2},
     "drain": "1s",
 }
 LIFE = {"join_timeout": "2m", "peers_timeout": "5s", "drain": {"quiet": "1s", "max": "30s"}, "abandon_tag": True}

@@ -21,7 +21,7 @@ SITE = {
     "name": "site",
     "port": PORT,
     "sources": [{"asg": "app"}],
-    "check": {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 2},
+    "check": {"path": "/healthz", "interval": "300ms", "timeout": "3s", "rise": 1, "fall": 2},
     "stick": {"on": "req.hdr(x-user)", "type": "string", "size": "200k", "expire": "30m"},
 }
 
@@ -40,7 +40,7 @@ def fleet(haproxy: Haproxy, peers_timeout: str, settle: str = "8s") -> Iterator[
         )
         lab.scale(EDGE, 1)
         (first,) = in_service(lab, 1)
-        lab.wait_until(lambda: len(first.in_rotation("site")) == 2, 30, "its servers")
+        lab.wait_until(lambda: len(first.in_rotation("site")) == 2, 60, "its servers")
         fill(first)
         yield lab, first
 
@@ -76,7 +76,7 @@ def homes(node: Node, users: range) -> set[str]:
     found = set()
     for user in users:
         request = urllib.request.Request(f"http://{node.address}:{HTTP_PORT}/", headers={"x-user": f"user-{user}"})
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=20) as answer:
             found.add(answer.read().decode().split()[0])
     return found
 
@@ -84,7 +84,7 @@ def homes(node: Node, users: range) -> set[str]:
 def test_a_node_that_joins_has_every_entry_before_it_is_announced(haproxy: Haproxy) -> None:
     with fleet(haproxy, "60s") as (lab, first):
         lab.scale(EDGE, 2)
-        lab.wait_until(lambda: len(lab.nodes) == 2, 30, "a second node")
+        lab.wait_until(lambda: len(lab.nodes) == 2, 60, "a second node")
         second = lab.nodes[1]
         seen = -1
         while second.id not in {machine.id for machine in lab.members(EDGE)}:

@@ -97,7 +97,7 @@ def test_of_a_fleet_scaled_to_zero_all_goes_but_one_record(stage: Stage, capsys:
 
 
 def test_a_node_that_lives_keeps_its_record(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.lab.wait_until(lambda: len(stage.lab.members("alive")) == 1, 20, "the instance")
+    stage.lab.wait_until(lambda: len(stage.lab.members("alive")) == 1, 60, "the instance")
     (living,) = stage.lab.members("alive")
     stage.leave_behind(living.id, "127.9.9.1")
     stage.leave_behind(DEAD[0], "127.9.9.2")

@@ -27,13 +27,13 @@ def begin(stage: Stage, haproxy: Haproxy) -> Node:
     stage.account.launch(EDGE, stage.loopback.address())  # another node, so that this one is not the last
     node = stage.node(haproxy.binary, plan_of({"blue": None}))
     node.start()
-    wait_until(lambda: node.settle().plan.decision.memory.phase == "serving", 20, "it serves", every=0.1)
+    wait_until(lambda: node.settle().plan.decision.memory.phase == "serving", 60, "it serves", every=0.1)
     return node
 
 
 def health(node: Node) -> int:
     """What a health check of DNS is answered."""
-    with closing(HTTPConnection(node.address, HEALTH, timeout=5)) as connection:
+    with closing(HTTPConnection(node.address, HEALTH, timeout=20)) as connection:
         connection.request("GET", "/hafleet-health")
         with connection.getresponse() as answer:
             return answer.status
@@ -63,7 +63,7 @@ def cold_start(node: Node) -> None:
     node.processes.kill(node.haproxy)
     argv = [node.binary, "-W", "-S", f"{node.master_socket},mode,600", "-f", str(node.config)]
     node.haproxy = node.processes.start(argv, log=node.folder / "haproxy.log")
-    wait_until(lambda: answers(node), 20, "HAProxy after its cold start", every=0.02)
+    wait_until(lambda: answers(node), 60, "HAProxy after its cold start", every=0.02)
 
 
 def answers(node: Node) -> bool:
@@ -90,7 +90,7 @@ def test_a_drain_turns_health_red_and_ready_turns_it_green_with_no_reload_and_no
         assert health(node) == GREEN
         assert not node.settle().plan.pending
         assert MARK not in node.config.read_text() and node.structure() == structure
-        wait_until(lambda: traffic.latest.sent > 200, 20, "traffic")
+        wait_until(lambda: traffic.latest.sent > 200, 60, "traffic")
     assert traffic.latest.failed == 0
     assert worker(node).pid == pid
 
@@ -180,7 +180,7 @@ def test_the_situation_tells_when_it_serves_and_since_when_it_is_red(haproxy: Ha
     found = situation(before.world, before.decision)
     assert found and (found.serves, found.leaving, found.red_since) == (False, False, 0.0)
     node.start()
-    wait_until(lambda: told(node.turn()).serves, 20, "it serves", every=0.05)
+    wait_until(lambda: told(node.turn()).serves, 60, "it serves", every=0.05)
     found = told(node.good_turn())
     assert (found.leaving, found.red_since) == (False, 0.0)
     assert found.group and found.node.id == node.id
@@ -192,7 +192,7 @@ def test_the_situation_tells_when_it_serves_and_since_when_it_is_red(haproxy: Ha
     if kind == "as shipped":
         assert not found.serves
     else:  # waits, for on a busy machine a check of the server may fail once
-        wait_until(lambda: told(node.turn()).serves, 20, "it serves on, for nothing can turn it red", every=0.05)
+        wait_until(lambda: told(node.turn()).serves, 60, "it serves on, for nothing can turn it red", every=0.05)
     turn = node.turn()
     assert bool(turn.plan.errors) == (kind == "without the switch")
     assert told(turn).red_since == since
@@ -213,7 +213,7 @@ def test_a_server_makes_a_node_serve_once_its_check_has_passed(haproxy: Haproxy,
             silent.bind((address, PORT))
             silent.listen()
         node.start()
-        wait_until(lambda: worker(node).uptime >= 1, 20, "its first second is over", every=0.1)
-        wait_until(lambda: worker(node).servers["site", name].proven == answer, 20, "its first check", every=0.1)
+        wait_until(lambda: worker(node).uptime >= 1, 60, "its first second is over", every=0.1)
+        wait_until(lambda: worker(node).servers["site", name].proven == answer, 60, "its first check", every=0.1)
         assert node.in_rotation() == {name}
         assert told(node.turn()).serves == answer

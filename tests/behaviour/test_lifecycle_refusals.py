@@ -25,7 +25,7 @@ BEAT, COMPLETE = "RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"
 
 
 def gone(lab: Lab, node: Node) -> None:
-    lab.wait_until(lambda: state(lab, node.id) == "", 90, "the node to go")
+    lab.wait_until(lambda: state(lab, node.id) == "", 180, "the node to go")
 
 
 def impatient(lab: Lab, seconds: int) -> None:
@@ -46,7 +46,7 @@ def test_a_leaving_node_whose_calls_are_refused_stays_off_and_ends_once_they_are
         node, other = in_service(lab, 2)
         faults = [lab.cloud.fault("denied", operation=name, caller=NODES) for name in (BEAT, COMPLETE)]
         leave(lab, node)
-        lab.wait_until(lambda: node.health() == RED, 20, "red")
+        lab.wait_until(lambda: node.health() == RED, 60, "red")
         refusals(lab, 3)
         assert node.agent is not None
         assert node.agent.starts == 1
@@ -69,7 +69,7 @@ def test_a_node_that_completes_too_late_is_gone_by_the_hooks_own_default() -> No
         for name in (BEAT, COMPLETE):
             lab.cloud.fault("throttle", operation=name, caller=NODES)
         leave(lab, node)
-        lab.wait_until(lambda: node.health() == RED, 20, "red")
+        lab.wait_until(lambda: node.health() == RED, 60, "red")
         seen: set[int] = set()
 
         def ends() -> bool:
@@ -89,11 +89,11 @@ def test_a_terminate_hook_that_is_deleted_while_the_node_drains_ends_the_matter(
         node, other = in_service(lab, 2)
         impatient(lab, 15)
         leave(lab, node)
-        lab.wait_until(lambda: any(action["heartbeats"] for action in lab.cloud.waiting()), 30, "a heartbeat")
+        lab.wait_until(lambda: any(action["heartbeats"] for action in lab.cloud.waiting()), 60, "a heartbeat")
         assert node.health() == RED
         lab.cloud.control("POST", "physics", {"transit": 8.0})  # time for a heartbeat that meets no hook
         lab.cloud.autoscaling.delete_lifecycle_hook(AutoScalingGroupName=EDGE, LifecycleHookName="gone")
-        lab.wait_until(lambda: state(lab, node.id) == "Terminating:Proceed", 20, "the end of the wait")
+        lab.wait_until(lambda: state(lab, node.id) == "Terminating:Proceed", 60, "the end of the wait")
         assert node.health() == RED
         gone(lab, node)
         assert node.agent is not None and node.agent.starts == 1

@@ -41,7 +41,7 @@ class Talks(Plan):
 
     def settings(self, node: Node) -> dict[str, Any]:
         """The lab's, with a second frontend."""
-        check = {"path": "/healthz", "interval": "500ms", "rise": 1, "fall": 4}
+        check = {"path": "/healthz", "interval": "500ms", "timeout": "3s", "rise": 1, "fall": 4}
         common = {"port": self.port, "sources": [{"asg": APP}], "check": check, "drain": self.drain}
         self.backends = [{"name": "site", **common}, {"name": "raw", "mode": "tcp", **common}]
         made = super().settings(node)
@@ -112,7 +112,7 @@ def rotation(node: Node) -> set[str]:
 
 def cut_by(node: Node) -> dict[str, float]:
     """The node's metric of cut connections, by what cut them; empty while nobody answers."""
-    with suppress(OSError), urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=5) as answer:
+    with suppress(OSError), urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=20) as answer:
         found = re.findall(r'^hafleet_connections_cut_total\{by="(\w+)"\} (\S+)$', answer.read().decode(), re.MULTILINE)
         return {kind: float(count) for kind, count in found}
     return {}

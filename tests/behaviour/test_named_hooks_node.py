@@ -53,9 +53,9 @@ def test_the_hook_of_somebody_else_is_left_alone_where_ours_are_named() -> None:
     with fleet(3, "backup", "gone", hooks=["gone"]) as lab:
         node = in_service(lab, 3)[0]
         leave(lab, node)
-        lab.wait_until(lambda: held(lab, node) == ["backup", "gone"], 30, "both hooks")
+        lab.wait_until(lambda: held(lab, node) == ["backup", "gone"], 60, "both hooks")
         lab.wait_until(lambda: held(lab, node) == ["backup"], 90, "its own hook to be completed")
-        lab.wait_until(lambda: waiting(node) == "Auto Scaling to go on", 30, "it to have said its word")
+        lab.wait_until(lambda: waiting(node) == "Auto Scaling to go on", 60, "it to have said its word")
         assert (heartbeats(lab, node, "backup"), state(lab, node.id)) == (0, "Terminating:Wait")
         lab.cloud.autoscaling.complete_lifecycle_action(  # its owner
             AutoScalingGroupName=EDGE, LifecycleHookName="backup", InstanceId=node.id, LifecycleActionResult="CONTINUE"
@@ -83,7 +83,7 @@ def test_a_node_that_cannot_serve_is_replaced_and_one_that_leaves_or_is_alone_do
         lab.wait_until(lambda: state(lab, other.id) == "", 90, "the leaving node to go, its drain over")
         assert lab.cloud.calls().get(UNHEALTHY, 0) == 0
         sick.fail()  # alone: who would serve while it is replaced?
-        lab.wait_until(lambda: mute(sick), 30, "its agent to see that HAProxy is gone")
+        lab.wait_until(lambda: mute(sick), 60, "its agent to see that HAProxy is gone")
         since = last_pass(sick)
         lab.wait_until(lambda: last_pass(sick) > since + 6, 60, "its patience to be over")
         assert lab.cloud.calls().get(UNHEALTHY, 0) == 0
@@ -91,7 +91,7 @@ def test_a_node_that_cannot_serve_is_replaced_and_one_that_leaves_or_is_alone_do
         fresh = next(node for node in in_service(lab, 2) if node is not sick)
         lab.wait_until(lambda: state(lab, sick.id) != "InService", 90, "Auto Scaling to take it out")
         told = "asked Auto Scaling to replace this instance: HAProxy has not answered for"
-        lab.wait_until(lambda: told in sick.agent_log(), 30, "it to be told")
+        lab.wait_until(lambda: told in sick.agent_log(), 60, "it to be told")
         lab.wait_until(lambda: state(lab, sick.id) == "", 90, "it to go")
         lab.wait_until(lambda: len(in_service(lab, 2)) == 2, 90, "another one in its place")
         assert lab.cloud.calls()[UNHEALTHY] == 1
@@ -119,15 +119,15 @@ def test_a_rebalance_recommendation_is_told_and_drains_the_node_by_choice() -> N
         node, other = in_service(lab, 2)
         lab.wait_until(lambda: phase_of(node) == phase_of(other) == ["serving"], 60, "both to serve")
         lab.cloud.announce(node.id, rebalance=True)
-        lab.wait_until(lambda: "EC2 recommends to move since" in node.agent_log(), 30, "it to be told")
+        lab.wait_until(lambda: "EC2 recommends to move since" in node.agent_log(), 60, "it to be told")
         since = last_pass(node)
-        lab.wait_until(lambda: last_pass(node) > since, 30, "a pass more")
+        lab.wait_until(lambda: last_pass(node) > since, 60, "a pass more")
         assert (phase_of(node), node.health()) == (["serving"], GREEN)  # ignored, as it is where nobody chose
         lab.plan.extra["lifecycle"]["rebalance"] = "drain"
         lab.apply()
-        lab.wait_until(lambda: node.health() == RED, 30, "red")
+        lab.wait_until(lambda: node.health() == RED, 60, "red")
         lab.wait_until(
-            lambda: phase_of(node) == ["leaving", "EC2 recommends to move this spot instance"], 30, "it to say why"
+            lambda: phase_of(node) == ["leaving", "EC2 recommends to move this spot instance"], 60, "it to say why"
         )
         assert serves(node)
         assert (phase_of(other), other.health(), state(lab, node.id)) == (["serving"], GREEN, "InService")

@@ -45,7 +45,7 @@ def report(node: Node) -> dict[str, object]:
 
 
 def metric(node: Node, name: str) -> float:
-    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=5) as answer:
+    with urlopen(f"http://{node.address}:{STATUS_PORT}/metrics", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
 

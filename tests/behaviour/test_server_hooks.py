@@ -18,7 +18,7 @@ from tests.behaviour.test_lifecycle_node import Download, Trickle, serves
 APP, HOOK = "app", "drain-lb"
 COMPLETE = "autoscaling.CompleteLifecycleAction"
 END = "autoscaling:EC2_INSTANCE_TERMINATING"
-CHECK = {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 2}
+CHECK = {"path": "/healthz", "interval": "300ms", "timeout": "3s", "rise": 1, "fall": 2}
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]  # a bound for a busy machine
 
@@ -54,12 +54,12 @@ def there(lab: Lab, instance: str) -> str:
     return next((machine.lifecycle for machine in lab.cloud.machines() if machine.id == instance), "")
 
 
-def gone(lab: Lab, instance: str, timeout: float = 90) -> None:
+def gone(lab: Lab, instance: str, timeout: float = 180) -> None:
     lab.wait_until(lambda: there(lab, instance) == "", timeout, f"{instance} to go")
 
 
 def waits(lab: Lab, instance: str) -> None:
-    lab.wait_until(lambda: there(lab, instance) == "Terminating:Wait", 30, f"{instance} to wait in its hook")
+    lab.wait_until(lambda: there(lab, instance) == "Terminating:Wait", 60, f"{instance} to wait in its hook")
 
 
 def tags(lab: Lab) -> dict[str, str]:
@@ -117,7 +117,7 @@ def test_one_node_completes_the_hook_once_when_the_last_download_has_ended_on_an
         with trickling(lab, machine) as server:
             lab.wait_converged(60)
             download = Download(holder)
-            assert download.begun.wait(30)
+            assert download.begun.wait(60)
             lab.terminate(machine.id)
             waits(lab, machine.id)
             wanted = {speaker.id: machine.id[-8:], other.id: machine.id[-8:]}
@@ -126,10 +126,10 @@ def test_one_node_completes_the_hook_once_when_the_last_download_has_ended_on_an
                 lambda: ending(speaker) == f"{holder.id} to drain it", 60, "the speaker to wait for the third"
             )
             lab.wait_until(
-                lambda: ending(holder) == "this node to drain it", 30, "the third to know that it is the one"
+                lambda: ending(holder) == "this node to drain it", 60, "the third to know that it is the one"
             )
             lab.wait_until(
-                lambda: ending(other) == f"{speaker.id} to speak for the fleet", 30, "the second to leave it"
+                lambda: ending(other) == f"{speaker.id} to speak for the fleet", 60, "the second to leave it"
             )
             told = other.command("explain", machine.id).stdout
             assert f"hook drain-lb of app: drained by {speaker.id}, {other.id}" in told
@@ -140,10 +140,10 @@ def test_one_node_completes_the_hook_once_when_the_last_download_has_ended_on_an
             assert there(lab, machine.id) == "Terminating:Wait"
             server.ends.set()
             gone(lab, machine.id)
-            download.join(20)
+            download.join(60)
         assert download.whole
         released = f"completed hook drain-lb of app for {machine.id}: every node has drained it"
-        lab.wait_until(lambda: said(lab, released) == [speaker.id], 30, "the speaker, and nobody else, to say it")
+        lab.wait_until(lambda: said(lab, released) == [speaker.id], 60, "the speaker, and nobody else, to say it")
         assert lab.cloud.calls()[COMPLETE] == 1
         lab.wait_until(lambda: tags(lab) == {}, 60, "the tags to be empty")
         lab.wait_converged(60)
@@ -163,7 +163,7 @@ def test_what_is_killed_refused_deleted_or_dead_leaves_nothing_behind() -> None:
         speaker.agent.kill()
         lab.cloud.heal(silent)
         gone(lab, one.id)
-        lab.wait_until(lambda: speaker.agent is not None and speaker.agent.starts == starts + 1, 30, "the next agent")
+        lab.wait_until(lambda: speaker.agent is not None and speaker.agent.starts == starts + 1, 60, "the next agent")
         assert lab.cloud.calls()[COMPLETE] - lab.cloud.faulted() == 1
         # refused for a while
         lab.wait_converged(60)
@@ -187,7 +187,7 @@ def test_what_is_killed_refused_deleted_or_dead_leaves_nothing_behind() -> None:
         lab.kill(three.id)
         gone(lab, three.id)
         released = f"completed hook drain-lb of app for {three.id}: every node has drained it"
-        lab.wait_until(lambda: said(lab, released) == [speaker.id], 30, "the speaker to say it")
+        lab.wait_until(lambda: said(lab, released) == [speaker.id], 60, "the speaker to say it")
         # the hook is deleted while the fleet waits for it
         lab.wait_converged(60)
         four = lab.members(APP)[0]
@@ -205,18 +205,18 @@ def test_what_is_killed_refused_deleted_or_dead_leaves_nothing_behind() -> None:
 
 
 def test_a_dead_agent_holds_the_hook_until_aws_ends_it_and_nothing_else() -> None:
-    with fleet(2, timeout=20) as lab:
+    with fleet(2, timeout=45) as lab:  # what is looked for has to come before AWS ends the wait
         dead = first(lab)
         assert dead.agent is not None
         dead.agent.stop()
-        doubt = "group app waits 20 s, and the drain of site may last 120 s; raise the hook's HeartbeatTimeout"
+        doubt = "group app waits 45 s, and the drain of site may last 120 s; raise the hook's HeartbeatTimeout"
         assert doubt in doctor(lab, dead)
         machine = lab.members(APP)[0]
         other = next(node for node in lab.nodes if node is not dead)
         lab.terminate(machine.id)
         waits(lab, machine.id)
         lab.wait_until(lambda: tags(lab) == {other.id: machine.id[-8:]}, 60, "the node that lives to tell")
-        lab.wait_until(lambda: ending(other) == f"{dead.id} to speak for the fleet", 30, "it to say for whom it waits")
+        lab.wait_until(lambda: ending(other) == f"{dead.id} to speak for the fleet", 60, "it to say for whom it waits")
         gone(lab, machine.id)
         assert lab.cloud.calls().get(COMPLETE, 0) == 0
         assert serves(other)

@@ -36,7 +36,7 @@ def served_by(node: Node, users: Iterable[str]) -> dict[str, str]:
     """User -> the instance that answers a request of theirs; each on a connection of its own."""
     found = {}
     for user in users:
-        connection = http.client.HTTPConnection(node.address, HTTP, timeout=5)
+        connection = http.client.HTTPConnection(node.address, HTTP, timeout=20)
         connection.request("GET", "/", headers={"x-user": user})
         answer = connection.getresponse()
         assert answer.status == 200
@@ -59,7 +59,7 @@ def wait_for(node: Node, wanted: dict[str, str], what: str) -> None:
         except OSError:  # between two workers
             return False
 
-    wait_until(knows, 5, what)
+    wait_until(knows, 60, what)
 
 
 def reload_once(node: Node, number: int) -> None:
@@ -79,7 +79,7 @@ def connected(node: Node) -> bool:
 
 def test_entries_are_replicated_and_survive_reloads_of_both_nodes(haproxy: Haproxy, stage: Stage) -> None:
     first, second = begin(stage, haproxy, QUIET)
-    wait_until(lambda: connected(first) and connected(second), 20, "the peers to connect")
+    wait_until(lambda: connected(first) and connected(second), 60, "the peers to connect")
     homes = served_by(first, (f"user-{number}" for number in range(USERS)))
     assert len(set(homes.values())) == 5  # round robin: only the table can tell where a user belongs
     entries = table(first)
@@ -112,7 +112,7 @@ def test_control_a_table_without_peers_is_not_replicated_and_lost_by_a_reload(ha
         own.write_text(alone)
         assert node.good_turn().outcome.reloaded
     first, second = nodes
-    wait_until(lambda: first.serves() and second.serves(), 10, "both nodes to serve")
+    wait_until(lambda: first.serves() and second.serves(), 60, "both nodes to serve")
     served_by(first, (f"user-{number}" for number in range(USERS)))
     assert (len(table(first)), len(table(second))) == (USERS, 0)
     first.edit_template(1)

@@ -105,7 +105,7 @@ def test_a_hundred_membership_changes_cost_no_reload_and_no_request(haproxy: Hap
         node.settle()
         operator.bury()
         before = traffic.count()
-        wait_until(lambda: traffic.count().since(before).sent > 100, 20, "100 more requests")
+        wait_until(lambda: traffic.count().since(before).sent > 100, 60, "100 more requests")
         last = traffic.count().since(before)
         total = traffic.stop()
     assert min(operator.done[kind] for kind in ("add", "remove", "standby", "return", "weight")) > 0, operator.done

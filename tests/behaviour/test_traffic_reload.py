@@ -79,7 +79,7 @@ def test_fifty_structural_changes_are_fifty_reloads_and_lose_no_request(haproxy:
             pids.add(worker.pid)
         last = node.settle()
         before = traffic.count()
-        wait_until(lambda: traffic.count().since(before).sent > 100, 20, "100 more requests")
+        wait_until(lambda: traffic.count().since(before).sent > 100, 60, "100 more requests")
         total = traffic.stop()
     assert len(engineer.done) == 5, engineer.done
     assert (node.master().reloads, node.master().failed, len(pids)) == (CHANGES, 0, CHANGES)
@@ -95,7 +95,7 @@ def test_control_a_hard_restart_loses_requests(haproxy: Haproxy, stage: Stage) -
         old = node.proxy.observe(())
         argv = [node.binary, "-W", "-S", f"{node.master_socket},mode,600", "-f", str(node.config), "-st", str(old.pid)]
         new = stage.processes.start(argv, log=node.folder / "haproxy.log")
-        wait_until(lambda: _master(node) == new.pid, 20, "the new HAProxy")
+        wait_until(lambda: _master(node) == new.pid, 60, "the new HAProxy")
         total = traffic.stop()
     assert total.failed > 0
     assert isinstance(new, subprocess.Popen)

@@ -39,7 +39,7 @@ def cut(node: Node) -> None:
         rows = csv.DictReader(io.StringIO(eye.ask(node.runtime_socket, "show stat -1 2 -1").removeprefix("# ")))
         return any(row["pxname"] == "site" and row["hrsp_5xx"] != "0" for row in rows)
 
-    wait_until(lost, 10, "a request to be lost", every=0.01)
+    wait_until(lost, 60, "a request to be lost", every=0.01)
 
 
 def test_some_seconds_of_it_are_good(oldest: Haproxy, capsys: pytest.CaptureFixture[str]) -> None:

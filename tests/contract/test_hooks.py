@@ -59,12 +59,12 @@ def in_state(cloud: Cloud, group: str, state: str, other: str = "") -> str:
     def found() -> list[str]:
         return [m.id for m in cloud.machines() if (m.group, m.lifecycle) == (group, state) and m.id != other]
 
-    wait_until(lambda: bool(found()), 20, f"an instance of {group} in {state}")
+    wait_until(lambda: bool(found()), 60, f"an instance of {group} in {state}")
     return found()[0]
 
 
 def gone(cloud: Cloud, instance: str) -> None:
-    wait_until(lambda: instance not in {m.id for m in cloud.machines()}, 20, f"{instance} to be gone")
+    wait_until(lambda: instance not in {m.id for m in cloud.machines()}, 60, f"{instance} to be gone")
 
 
 def launched(cloud: Cloud, group: str) -> str:

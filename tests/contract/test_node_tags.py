@@ -26,7 +26,7 @@ def cloud() -> Iterator[Cloud]:
     with Lab(agents=False) as lab:
         lab.cloud.control("POST", "physics", {"boot": 0.1, "terminating": 0.2})
         lab.cloud.create_group("tagged", 2, {})
-        wait_until(lambda: len(lab.cloud.machines()) == 2, 20, "two instances")
+        wait_until(lambda: len(lab.cloud.machines()) == 2, 60, "two instances")
         yield lab.cloud
 
 

@@ -257,7 +257,7 @@ class Stage:
 
     def in_service(self, name: str, size: int) -> None:
         """Wait until so many instances are InService."""
-        wait(lambda: len(self.members(name)) == size, 20, lambda: f"{size} in service in {name}")
+        wait(lambda: len(self.members(name)) == size, 60, lambda: f"{size} in service in {name}")
 
     def members(self, name: str, lifecycle: str = "InService") -> list[str]:
         """Instance ids of a group in this lifecycle state, sorted."""
@@ -292,7 +292,7 @@ class Stage:
             self.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        wait(lambda: self.answers("show info", self.runtime) and self.answers("show proc", self.master), 10, self.words)
+        wait(lambda: self.answers("show info", self.runtime) and self.answers("show proc", self.master), 60, self.words)
 
     def answers(self, command: str, path: Path) -> bool:
         """True when a socket of HAProxy answers."""
@@ -347,7 +347,7 @@ class Stage:
         now = eye.master(self.master)
         return self.config.read_bytes(), now.reloads, now.worker
 
-    def get(self, path: str = "/", port: int = HTTP, timeout: float = 5.0) -> tuple[int, str]:
+    def get(self, path: str = "/", port: int = HTTP, timeout: float = 20.0) -> tuple[int, str]:
         """Status and body of one request to this node."""
         connection = http.client.HTTPConnection(self.address, port, timeout=timeout)
         try:

@@ -334,7 +334,7 @@ def test_f12_of_two_reads_in_flight_the_one_that_began_earlier_never_wins(stage:
     with stage.fault("slow", seconds=1.0, count=1, **SCALING):
         first = threading.Thread(target=lambda: late.append(other.read(frozenset({group}), frozenset(), frozenset())))
         first.start()
-        wait(lambda: stage.cloud.control("GET", "faults")["faults"][0]["count"] == 0, 10, lambda: "the first question")
+        wait(lambda: stage.cloud.control("GET", "faults")["faults"][0]["count"] == 0, 60, lambda: "the first question")
         stage.turn()  # the second read: it began later, and is taken first
         first.join(10)
     before = stage.picture()

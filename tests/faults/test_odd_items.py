@@ -264,7 +264,7 @@ def test_f44_ids_are_the_same_on_every_node_whatever_the_order(one_haproxy: Hapr
 def test_f64_an_ipv6_backend_is_written_with_brackets_and_runs(stage: Stage, tampered: Tampered) -> None:
     group = stage.group(1)
     stage.site["family"] = "ipv6"
-    stage.site["check"] = {"interval": "500ms"}
+    stage.site["check"] = {"interval": "500ms", "timeout": "3s"}
     tampered.edit = _with_ipv6()
     stage.feed({"asg": group})
     stage.turn()

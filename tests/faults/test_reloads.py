@@ -95,7 +95,7 @@ def test_f45_control_without_the_trial_the_reload_fails_and_all_is_put_back(vers
         after = stage.picture()
         assert (after.text, after.worker, after.rotation) == (before.text, before.worker, before.rotation)
         assert after.reloads == before.reloads + 1
-        wait(stage.healthy, 10, lambda: "the old listeners")
+        wait(stage.healthy, 60, lambda: "the old listeners")
         assert held(stage.turn(seconds=1)) == ["reload_failing"]  # each try costs two seconds of listeners
         assert stage.metric("held_steps", rule="reload_failing") == 1
     assert stage.turn(seconds=20).reloaded

@@ -29,7 +29,7 @@ def change_structure(stage: Stage, name: str) -> None:
 def test_f53_a_storm_of_changes_costs_one_reload_per_interval_and_the_last_state_wins(stage: Stage) -> None:
     stage.sections["safety"]["reload_min_interval"] = "2s"
     stage.boot({"asg": stage.group(1)})
-    wait(lambda: _uptime(stage) >= 2, 10, lambda: "the gap since the start")
+    wait(lambda: _uptime(stage) >= 2, 60, lambda: "the gap since the start")
     began = time.monotonic()
     told = 0.0
     for number in range(CHANGES):
@@ -39,7 +39,7 @@ def test_f53_a_storm_of_changes_costs_one_reload_per_interval_and_the_last_state
     spent = time.monotonic() - began
     assert told == 1  # the last pass of the storm may be the one that reloads
     assert 1 <= stage.reloads <= 1 + spent / 2
-    wait(lambda: not held(stage.turn()), 15, lambda: "the last reload")
+    wait(lambda: not held(stage.turn()), 60, lambda: "the last reload")
     assert f"backend storm{CHANGES - 1}\n" in stage.config.read_text()
     stage.turn()
     assert stage.report is not None and stage.report.proxy is not None
@@ -62,7 +62,7 @@ def test_f53_a_storm_of_members_costs_no_reload_at_all(stage: Stage) -> None:
     stage.boot({"asg": group})
     for size in (6, 3, 8, 2, 7, 4):
         stage.cloud.scale(group, size)
-        wait(lambda size=size: len(stage.members(group)) == size, 20, lambda: "the group")  # type: ignore[misc]
+        wait(lambda size=size: len(stage.members(group)) == size, 60, lambda: "the group")  # type: ignore[misc]
         stage.turns(2, seconds=20)
     stage.settle()
     assert stage.rotation() == stage.members(group)
@@ -106,7 +106,7 @@ def test_f54_old_workers_are_capped_but_for_removals(stage: Stage) -> None:
         stage.cloud.scale(group, 1)  # a server that leaves goes all the same
         assert stage.turn().commands > 0
         assert len(stage.rotation()) == 1
-    wait(lambda: bool(stage.turn().reloaded), 15, lambda: "the reload that was held")
+    wait(lambda: bool(stage.turn().reloaded), 60, lambda: "the reload that was held")
 
 
 def test_f54_control_without_the_cap_they_pile_up(stage: Stage) -> None:
@@ -135,7 +135,7 @@ def test_f55_a_drain_does_not_end_early_while_an_old_worker_may_still_use_the_se
         stage.turn()
         stage.turn(seconds=10)  # far beyond what an idle server needs
         assert len([row for row in stage.rows() if row.status != "MAINT"]) == 2
-    wait(lambda: eye.master(stage.master).old_workers == 0, 10, lambda: "the end of the old worker")
+    wait(lambda: eye.master(stage.master).old_workers == 0, 60, lambda: "the end of the old worker")
     stage.turn(seconds=3)
     assert len([row for row in stage.rows() if row.status != "MAINT"]) == 1
 
@@ -174,13 +174,13 @@ def test_f66_peers_that_come_and_go_cost_one_reload_when_they_have_settled(stage
 def test_f66_a_peer_that_leaves_takes_no_entry_with_it(stage: Stage) -> None:
     group = _peers(stage)
     # A worker hands its table on only when its own first resync is over, some five seconds after a cold start.
-    wait(lambda: _uptime(stage) >= 8, 15, lambda: "the first resync")
+    wait(lambda: _uptime(stage) >= 8, 60, lambda: "the first resync")
     eye.ask(stage.runtime, "set table site key 192.0.2.7 data.server_id 1")
     assert "192.0.2.7" in eye.ask(stage.runtime, "show table site")
     stage.cloud.scale(group, 1)
     stage.turns(5)
     assert stage.reloads == 1
-    wait(lambda: "192.0.2.7" in eye.ask(stage.runtime, "show table site"), 10, lambda: "the entry in the new worker")
+    wait(lambda: "192.0.2.7" in eye.ask(stage.runtime, "show table site"), 60, lambda: "the entry in the new worker")
 
 
 def test_f66_control_without_the_quiet_time_every_change_is_a_reload(stage: Stage) -> None:

@@ -65,7 +65,7 @@ def test_f50_a_frozen_worker_is_replaced_after_three_probes_by_one_reload(versio
         report = stage.turn()
         assert report.reloaded == ("the worker hangs (3 passes)",), report.errors
         # All of them: the frozen worker's own listening sockets are gone with it.
-        wait(lambda: all(gets_an_answer(stage) for _ in range(20)), 15, lambda: "traffic")
+        wait(lambda: all(gets_an_answer(stage) for _ in range(20)), 60, lambda: "traffic")
         after = stage.picture()
         assert (after.text, after.reloads) == (before.text, before.reloads + 1)
         assert after.worker != before.worker

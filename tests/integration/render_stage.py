@@ -53,10 +53,10 @@ def running(haproxy: Haproxy, config: Path, socket_path: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
-def wait_for(condition: Any, what: str, seconds: float = 20.0) -> None:
+def wait_for(condition: Any, what: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -73,7 +73,7 @@ def answers(socket_path: str) -> bool:
 def command(socket_path: str, line: str) -> str:
     """One command of the Runtime API."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(30)
         connection.connect(socket_path)
         connection.sendall(f"{line}\n".encode())
         return receive(connection).decode()
@@ -133,7 +133,7 @@ def serving(*servers: Server) -> Iterator[None]:
 
 def get(address: str, port: int, path: str = "/", host: str | None = "example.com", **headers: str) -> tuple[int, str]:
     """Status and body of one request."""
-    connection = HTTPConnection(address, port, timeout=10)
+    connection = HTTPConnection(address, port, timeout=30)
     try:
         connection.putrequest("GET", path, skip_host=True)
         for name, value in ({} if host is None else {"Host": host}).items() | headers.items():

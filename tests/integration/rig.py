@@ -162,7 +162,7 @@ class Rig:
             self.proxy.install(wanted)
         return plan
 
-    def get(self, path: str = "/", timeout: float = 5.0) -> tuple[int, str]:
+    def get(self, path: str = "/", timeout: float = 20.0) -> tuple[int, str]:
         """(status, body) of one request on a connection of its own."""
         connection = http.client.HTTPConnection(self.address, 8000, timeout=timeout)
         try:
@@ -186,7 +186,7 @@ class Rig:
             children = []
         self.process.terminate()
         try:
-            self.process.wait(3)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -208,7 +208,7 @@ def rigged(haproxy: Haproxy, folder: Path, address: str) -> Iterator[Rig]:
         rig.stop()
 
 
-def wait(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def wait(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until the condition holds; the time is an upper bound for a slow machine, not a measurement."""
     end = time.monotonic() + seconds
     while not condition():

@@ -47,7 +47,7 @@ def states(cloud: Cloud, group: str) -> list[str]:
 
 
 def settled(cloud: Cloud, group: str, count: int) -> None:
-    wait_until(lambda: states(cloud, group) == ["InService"] * count, 20, f"{group} to have {count} in service")
+    wait_until(lambda: states(cloud, group) == ["InService"] * count, 60, f"{group} to have {count} in service")
 
 
 class TestLimits:
@@ -140,7 +140,7 @@ class TestPhysics:
         settled(cloud, "reuse", 1)
         [old] = [m for m in cloud.machines() if m.group == "reuse"]
         cloud.ec2.terminate_instances(InstanceIds=[old.id])
-        wait_until(lambda: old.id not in {m.id for m in cloud.machines()}, 10, "it to be gone")
+        wait_until(lambda: old.id not in {m.id for m in cloud.machines()}, 60, "it to be gone")
         settled(cloud, "reuse", 1)
         cloud.scale("reuse", 12)
         [*fresh] = [m for m in cloud.machines() if m.group == "reuse"]
@@ -159,7 +159,7 @@ class TestPhysics:
             cloud.ec2.stop_instances(InstanceIds=[victim])
         else:
             cloud.autoscaling.set_instance_health(InstanceId=victim, HealthStatus="Unhealthy")
-        wait_until(lambda: victim not in {m.id for m in cloud.machines() if m.group == group}, 10, "it to be gone")
+        wait_until(lambda: victim not in {m.id for m in cloud.machines() if m.group == group}, 60, "it to be gone")
         settled(cloud, group, 2)
         assert other in {m.id for m in cloud.machines() if m.group == group}
 
@@ -168,7 +168,7 @@ class TestPhysics:
         settled(cloud, "standby", 2)
         asg, name = cloud.autoscaling, next(m.id for m in cloud.machines() if m.group == "standby")
         asg.enter_standby(AutoScalingGroupName="standby", InstanceIds=[name], ShouldDecrementDesiredCapacity=True)
-        wait_until(lambda: sorted(states(cloud, "standby")) == ["InService", "Standby"], 10, "standby")
+        wait_until(lambda: sorted(states(cloud, "standby")) == ["InService", "Standby"], 60, "standby")
         time.sleep(0.3)
         assert sorted(states(cloud, "standby")) == ["InService", "Standby"]  # neither ended nor replaced
         asg.exit_standby(AutoScalingGroupName="standby", InstanceIds=[name])

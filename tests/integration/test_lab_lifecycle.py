@@ -88,7 +88,7 @@ def states(cloud: Cloud, group: str) -> list[str]:
 def wait_for(cloud: Cloud, group: str, *wanted: str) -> list[str]:
     """Wait for these lifecycle states; the ids of the group's instances."""
     wait_until(
-        lambda: states(cloud, group) == sorted(wanted), 15, f"{group} to be {wanted}, not {states(cloud, group)}"
+        lambda: states(cloud, group) == sorted(wanted), 60, f"{group} to be {wanted}, not {states(cloud, group)}"
     )
     return list(members(cloud, group))
 
@@ -109,7 +109,7 @@ def messages(sqs: Any, queue: str, wanted: int) -> list[dict[str, Any]]:
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         return len(found) >= wanted
 
-    wait_until(enough, 15, f"{wanted} messages")
+    wait_until(enough, 60, f"{wanted} messages")
     return found
 
 
@@ -173,7 +173,7 @@ class TestLaunch:
         cloud.scale(name, 1)
         [instance] = wait_for(cloud, name, "Pending:Wait")
         complete(cloud, name, "a", instance, "ABANDON")
-        wait_until(lambda: state_of(cloud, name, instance) == "gone", 10, "it to be gone")
+        wait_until(lambda: state_of(cloud, name, instance) == "gone", 60, "it to be gone")
         [other] = wait_for(cloud, name, "Pending:Wait")
         assert other != instance
 
@@ -184,7 +184,7 @@ class TestLaunch:
         cloud.scale(name, 1)
         [instance] = wait_for(cloud, name, "Pending:Wait")
         wanted = "InService" if stays else "gone"
-        wait_until(lambda: state_of(cloud, name, instance) == wanted, 10, wanted)
+        wait_until(lambda: state_of(cloud, name, instance) == wanted, 60, wanted)
 
     def test_heartbeats_keep_it_waiting(self, cloud: Cloud, name: str) -> None:
         cloud.control("POST", "physics", {"hook_speed": 60})  # half a minute in half a second
@@ -203,7 +203,7 @@ class TestLaunch:
         cloud.scale(name, 2)
         wait_for(cloud, name, "Pending:Wait", "Pending:Wait")
         cloud.scale(name, 1)  # one of those that wait is retired, without the hook of a launch in its way
-        wait_until(lambda: states(cloud, name) == ["Pending:Wait"], 10, "one to be left")
+        wait_until(lambda: states(cloud, name) == ["Pending:Wait"], 60, "one to be left")
 
 
 class TestEnd:
@@ -226,7 +226,7 @@ class TestEnd:
         )
         assert [action["token"] for action in cloud.waiting() if action["group"] == name] == [before]  # not begun anew
         complete(cloud, name, "out", instance)
-        wait_until(lambda: state_of(cloud, name, instance) == "gone", 10, "it to be gone")
+        wait_until(lambda: state_of(cloud, name, instance) == "gone", 60, "it to be gone")
         [other] = wait_for(cloud, name, "InService")
         assert other != instance
 
@@ -317,7 +317,7 @@ class TestAside:
         told = asg.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
         assert told[0]["HealthStatus"].lower() == "healthy"
         asg.set_instance_health(InstanceId=instance, HealthStatus="Unhealthy", ShouldRespectGracePeriod=False)
-        wait_until(lambda: state_of(cloud, name, instance) == "gone", 10, "it to be replaced")
+        wait_until(lambda: state_of(cloud, name, instance) == "gone", 60, "it to be replaced")
 
 
 class TestDefinition:
@@ -556,7 +556,7 @@ class TestNotices:
         rebalance, warning = messages(sqs, url, 2)
         assert [warning["detail-type"], rebalance["detail-type"]] == kinds
         assert warning["detail"] == {"instance-id": instance, "instance-action": "terminate"}
-        wait_until(lambda: members(cloud, name)[instance].ec2 == "terminated", 10, "EC2 to take it back")
+        wait_until(lambda: members(cloud, name)[instance].ec2 == "terminated", 60, "EC2 to take it back")
         wait_for(cloud, name, "InService", "Terminating:Wait")  # nobody waited for the hook
         events.remove_targets(Rule=f"{name}-spot", Ids=["1"])
 
@@ -585,29 +585,29 @@ class TestNodes:
         lab.start_nodes(1)
         hook(cloud, "edge", "out", END)
         [node] = lab.nodes
-        wait_until(lambda: metadata(node, TARGET) == "InService", 10, "the target state in IMDS")
+        wait_until(lambda: metadata(node, TARGET) == "InService", 60, "the target state in IMDS")
         assert metadata(node, "meta-data/tags/instance/aws:autoscaling:groupName") == "edge"
         lab.terminate(node.id, decrement=True)
-        wait_until(lambda: metadata(node, TARGET) == "Terminated", 10, "the end in IMDS")
+        wait_until(lambda: metadata(node, TARGET) == "Terminated", 60, "the end in IMDS")
         wait_for(cloud, "edge", "Terminating:Wait")
         assert [running.id for running in lab.nodes] == [node.id]
         complete(cloud, "edge", "out", node.id)
-        wait_until(lambda: not lab.nodes, 10, "the node to be gone")
+        wait_until(lambda: not lab.nodes, 60, "the node to be gone")
 
     def test_a_detached_node_runs_on(self, lab: Lab, cloud: Cloud) -> None:
         if "edge" not in cloud.groups():
             lab.group("edge")
         cloud.scale("edge", 1)
         wait_for(cloud, "edge", "InService")
-        wait_until(lambda: len(lab.nodes) == 1, 10, "the node")
+        wait_until(lambda: len(lab.nodes) == 1, 60, "the node")
         [node] = lab.nodes
         cloud.autoscaling.detach_instances(
             AutoScalingGroupName="edge", InstanceIds=[node.id], ShouldDecrementDesiredCapacity=True
         )
         wait_for(cloud, "edge")
-        wait_until(lambda: metadata(node, TARGET) == "Detached", 10, "the word in IMDS")
+        wait_until(lambda: metadata(node, TARGET) == "Detached", 60, "the word in IMDS")
         tag = "meta-data/tags/instance/aws:autoscaling:groupName"
-        wait_until(lambda: node.imds.lookup(tag) is None, 10, "the tag to be gone")
+        wait_until(lambda: node.imds.lookup(tag) is None, 60, "the tag to be gone")
         assert lab.nodes == [node]
         cloud.ec2.terminate_instances(InstanceIds=[node.id])
-        wait_until(lambda: not lab.nodes, 10, "the node to be gone")
+        wait_until(lambda: not lab.nodes, 60, "the node to be gone")

@@ -77,7 +77,7 @@ class TestBatches:
     def test_a_change_becomes_insync(self, cloud: Cloud, zone: str) -> None:
         made = change(cloud, zone, create(weighted("i-a")))
         assert cloud.route53.get_change(Id=made)["ChangeInfo"]["Status"] == "PENDING"
-        wait_until(lambda: cloud.route53.get_change(Id=made)["ChangeInfo"]["Status"] == "INSYNC", 10, "INSYNC")
+        wait_until(lambda: cloud.route53.get_change(Id=made)["ChangeInfo"]["Status"] == "INSYNC", 60, "INSYNC")
         code, _, status = refusal(lambda: cloud.route53.get_change(Id="C1"))
         assert (code, status) == ("NoSuchChange", 404)
 

@@ -25,7 +25,7 @@ from tests.pki import Authority
 from tests.renderings import ASG, make_desired, make_settings, member, node_at, peer
 from tests.resources import Loopback
 
-QUICK = {"interval": "100ms", "fast": "50ms", "rise": 1, "fall": 2}
+QUICK = {"interval": "100ms", "timeout": "3s", "fast": "50ms", "rise": 1, "fall": 2}
 
 
 def files(folder: Path, address: str) -> dict[str, str]:
