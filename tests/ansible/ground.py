@@ -32,7 +32,7 @@ class Ground:
     """The namespace of AWS with these addresses of its own. Machines are plugged in; it passes on what they send each other."""
 
     def __init__(self, *own: str) -> None:
-        self.name = f"hafleet-{os.getpid()}-aws"
+        self.name = f"hafleet-{os.getpid()}-region"  # a single node's network may be there at the same time
         self._home = own[0]
         self._plugged: dict[str, str] = {}  # address -> namespace
         run("ip", "netns", "add", self.name)
