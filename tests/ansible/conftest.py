@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,13 @@ import yaml
 
 from hafleet.lab.haproxies import cache_dir
 from tests.ansible import cloud
-from tests.ansible.machine import Machine, Network, bootstrap, copy_tree, mounted, network, remove_tree, run
+from tests.ansible.machine import Machine, Network, bootstrap, copy_tree, hasten, mounted, network, remove_tree, run
 
 ROOT = Path(__file__).parents[2]
 SUITES = tuple(os.environ.get("HAFLEET_SUITES", "bookworm").split())
 NODE, SERVER, IMDS = "10.60.0.11", "10.60.0.21", "169.254.169.254"
 NEEDED = ("debootstrap", "systemd-nspawn", "ip", "nsenter", "dpkg-deb")
+LAID = ("opt/hafleet", "opt/ansible", "etc/hafleet", "usr/sbin/haproxy", "usr/bin/git")  # what an image has
 SETTINGS = {
     "fleet": "edge",
     "node": {
@@ -93,9 +95,9 @@ class Ansible:
         )
 
 
-def recap(said: str) -> dict[str, int]:
+def recap(said: str, host: str = "node") -> dict[str, int]:
     """The last line of a run: how many tasks were ok, changed, failed."""
-    found = re.findall(r"^node\s+: (.*)$", said, re.MULTILINE)
+    found = re.findall(rf"^{host}\s+: (.*)$", said, re.MULTILINE)
     assert found, said
     return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[-1])}
 
@@ -114,21 +116,29 @@ class Baked:
 
     root: Path
     ansible: Ansible
-    fresh: dict[str, int]  # the check run on a tree without anything
+    fresh: str  # the check run on a tree without anything
     left: list[str]  # what that run left in the tree
-    first: dict[str, int]
-    second: dict[str, int]
-    verified: dict[str, int]
+    first: str
+    second: str
+
+
+def base(suite: str) -> Path:
+    """Where the bare system of a suite is kept."""
+    return cache_dir() / "ami" / suite
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     folder = tmp_path_factory.mktemp("packages")
     built = os.environ.get("HAFLEET_DEB")  # one that was built before saves a minute
-    if built:
-        shutil.copy(built, folder)
-    else:
-        run("nice", sys.executable, ROOT / "scripts/deb.py", "--version", "0.1.0-1", "--into", folder)
+    with ThreadPoolExecutor() as pool:  # building computes, and bootstrapping waits for the network and the disk
+        trees = [pool.submit(bootstrap, suite, base(suite)) for suite in SUITES]
+        if built:
+            shutil.copy(built, folder)
+        else:
+            run("nice", sys.executable, ROOT / "scripts/deb.py", "--version", "0.1.0-1", "--into", folder)
+        for tree in trees:
+            tree.result()
     old = next(folder.glob("*_0.1.0-1_*.deb"))
     new = folder / old.name.replace("0.1.0-1", "0.1.0-2")
     run("dpkg-deb", "--raw-extract", old, folder / "raw")
@@ -142,21 +152,17 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
 def baked(
     request: pytest.FixtureRequest, packages: Packages, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Baked]:
-    """An image of each suite, baked by the role: looked at, made, made again, verified."""
+    """An image of each suite, baked as build-ami.yml does it: looked at, made and verified, made and verified again."""
     folder = tmp_path_factory.mktemp(request.param)
-    base = cache_dir() / "ami" / request.param
-    bootstrap(request.param, base)
-    root = copy_tree(base, folder / "image")
+    root = copy_tree(base(request.param), folder / "image")
+    hasten(root)
     ansible = Ansible(folder, packages.old)
     with mounted(root):
-        fresh = ansible.play("node.yml", root, "--check", "--diff")
-        left = [name for name in ("opt/hafleet", "etc/hafleet", "usr/sbin/haproxy") if (root / name).exists()]
-        runs = [recap(fresh)]
-        for book in ("node.yml", "node.yml", "verify.yml"):
-            said = ansible.play(book, root)
-            runs.append(recap(said))
-            assert not runs[-1]["failed"], said
-    yield Baked(root, ansible, runs[0], left, *runs[1:])
+        fresh = ansible.play("build-ami.yml", root, "--check", "--diff", hafleet_pull=True)
+        left = [name for name in LAID if (root / name).exists()]
+        first, second = (ansible.play("build-ami.yml", root, hafleet_pull=True) for _ in range(2))
+        assert not recap(first)["failed"], first
+    yield Baked(root, ansible, fresh, left, first, second)
     remove_tree(root)
 
 
