@@ -119,12 +119,13 @@ class Region:
     Args:
         tree: an image with this module's SETTINGS and ENVIRONMENT.
         folder: where copies of it may lie.
+        user_data: what IMDS tells each node of its launch template; "": nothing.
     """
 
-    def __init__(self, tree: Path, folder: Path) -> None:
+    def __init__(self, tree: Path, folder: Path, user_data: str = "") -> None:
         self.nodes: list[Booted] = []  # the oldest first, powered on
         self.trouble: Exception | None = None  # why the region stopped to follow EC2, if it did
-        self._tree, self._folder = tree, folder
+        self._tree, self._folder, self._user_data = tree, folder, user_data
         self._begun: set[str] = set()  # instances whose machine was made, gone ones too
         self._ended: set[str] = set()  # those whose machine was told to power off
         self._stop = threading.Event()
@@ -262,6 +263,7 @@ class Region:
         try:
             told = Metadata(Identity(machine.id, machine.address, machine.zone, aws.REGION))
             told.put(f"meta-data/iam/security-credentials/{ROLE}", credentials(machine.id))
+            told.put("user-data", self._user_data or None)
             told.follow(machine.told)
             self.desk.nodes[machine.address] = told
             space = self.ground.plug(machine.address, IMDS)
