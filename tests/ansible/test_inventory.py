@@ -44,6 +44,7 @@ def listed(region: Cloud, folder: Path) -> dict[str, Any]:
     inventory = ROOT / "ansible/inventory/aws_ec2.yml"
     said = run(
         *("nice", TOOLS / "ansible-inventory", "-i", inventory, "--list"),
+        check=True,
         PATH=f"{TOOLS}:{os.environ['PATH']}",
         ANSIBLE_HOME=str(folder),
         ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
