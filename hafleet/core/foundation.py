@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hafleet.core import queues
+from hafleet.core.checks.dns_health import endpoint_of
 from hafleet.core.queues import Place
 from hafleet.core.settings import Settings
 from hafleet.core.values import parse_endpoint
@@ -44,7 +45,7 @@ class Hook:
 class Ports:
     """Where a node is asked by others than its clients."""
 
-    health: int = 0  # by Route 53's checkers
+    health: int = 0  # by Route 53's checkers; 0 where they do not ask the node
     peers: int = 0  # by the other nodes
     status: int = 0  # by who collects metrics
 
@@ -72,9 +73,7 @@ def foundation(settings: Settings, place: Place, group: str) -> Foundation:
         group: the nodes' own Auto Scaling group.
     """
     fleet, hooks = settings.fleet, tuple(_hooks(settings))
-    ports = Ports(
-        parse_endpoint(settings.haproxy.health).port, settings.peers.port, parse_endpoint(settings.status.listen).port
-    )
+    ports = Ports(_probed(settings), settings.peers.port, parse_endpoint(settings.status.listen).port)
     if settings.events is None or settings.events.queue != "auto":
         return Foundation(ports, hooks=hooks)
     dead = queues.dead_letters(fleet)
@@ -99,6 +98,11 @@ def groups(settings: Settings, own: str) -> frozenset[str]:
     if any(source.asg_tag for source in sources):
         return frozenset()
     return frozenset({own, *(source.asg for source in sources if source.asg)})
+
+
+def _probed(settings: Settings) -> int:
+    probe = endpoint_of(settings)
+    return 0 if probe is None else probe.port or parse_endpoint(settings.haproxy.health).port
 
 
 def _hooks(settings: Settings) -> Iterator[Hook]:

@@ -52,7 +52,20 @@ def test_groups_found_by_tag_are_not_named_in_the_rule() -> None:
 
 @pytest.mark.parametrize("sections", [{}, {"events": {"queue": "none"}}])
 def test_without_own_queues_nothing_is_made_for_events(sections: dict[str, Any]) -> None:
-    assert founded(**sections) == Foundation(Ports(8403, 10000, 8405))
+    assert founded(**sections) == Foundation(Ports(0, 10000, 8405))
+
+
+@pytest.mark.parametrize(
+    ("health", "port"),
+    [
+        (None, 8403),
+        ({"endpoint": {"protocol": "tcp", "port": 443}}, 443),
+        ({"alarm": {"name": "a"}}, 0),
+    ],
+)
+def test_checkers_ask_the_port_that_the_settings_say(health: dict[str, Any] | None, port: int) -> None:
+    dns = {"name": "lb.example.com", "zone": "example.com"} | ({} if health is None else {"health": health})
+    assert founded(dns=dns).ports.health == port
 
 
 def test_a_launch_that_nobody_completes_is_given_up_and_an_end_goes_on() -> None:
@@ -68,7 +81,8 @@ def test_a_hooks_timeout_stays_within_what_auto_scaling_takes(asked: str, beat: 
 
 
 def test_ports_are_those_of_the_settings() -> None:
-    made = founded(haproxy={"health": ":9000"}, peers={"port": 9001}, status={"listen": "10.0.0.1:9002"})
+    dns = {"name": "lb.example.com", "zone": "example.com"}
+    made = founded(dns=dns, haproxy={"health": ":9000"}, peers={"port": 9001}, status={"listen": "10.0.0.1:9002"})
     assert made.ports == Ports(9000, 9001, 9002)
 
 
