@@ -1,4 +1,4 @@
-"""An account of the local AWS for the playbooks that make and destroy a fleet: what is in it, and who plays its nodes."""
+"""An account of the local AWS for the playbooks that make and destroy a fleet: what is in it, whose nodes it boots."""
 
 import json
 import os
@@ -6,31 +6,54 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 import yaml
+from botocore.exceptions import ClientError
 
 from hafleet.core.dns.checks import Author, fleet_prefix, make_reference
 from hafleet.core.dns.model import CheckConfig
 from hafleet.lab.cloud import REGION, Cloud
+from hafleet.lab.fleet import Lab
 from hafleet.lab.haproxies import cache_dir
+from hafleet.lab.plan import DNS_NAME, DNS_TTL, Plan, shop_dns, shop_life
+from hafleet.lab.servers import PORT
 from tests.ansible.machine import run
 
 ROOT = Path(__file__).parents[2]
+COMMAND = str(ROOT / ".venv/bin/hafleet")
 TOOLS = cache_dir() / "ansible" / "bin"
-ZONE, NAME = "example.test", "lb.example.test"
+FLEET, APP, ROLE = "edge", "site-blue", f"hafleet-edge-{REGION}"
 DEAD = "i-0dead0dead0dead00"  # a node that EC2 does not know any more
-SETTINGS = {
-    "fleet": "edge",
-    "frontends": [{"name": "web", "bind": ":80", "default_backend": "site"}],
-    "backends": [{"name": "site", "port": 8080, "sources": [{"asg": "site-blue"}], "check": {"path": "/healthz"}}],
-    "dns": {"name": NAME, "zone": ZONE},
-    "lifecycle": {"join_timeout": "10m"},
-    "events": {"queue": "auto"},
+CHECK = {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 2}
+ALARM = {
+    "name": f"hafleet-{FLEET}-cpu",
+    "namespace": "AWS/EC2",
+    "metric_name": "CPUUtilization",
+    "dimensions": {"AutoScalingGroupName": FLEET},
+    "statistic": "Average",
+    "comparison": "GreaterThanThreshold",
+    "threshold": 80.0,
+    "period": 60,
+    "evaluation_periods": 5,
 }
+SETTINGS: dict[str, Any] = {
+    "fleet": FLEET,
+    "frontends": [{"name": "web", "bind": ":80", "default_backend": "site"}],
+    "backends": [{"name": "site", "port": PORT, "sources": [{"asg": APP}], "check": CHECK, "drain": "2s"}],
+    "dns": {**shop_dns(), "reap": {"interval": "1h"}},  # what the dead left is destroy.yml's business here
+    "lifecycle": {**shop_life(), "join_timeout": "10m"},
+    "events": {"queue": "auto", "interval": "1s"},
+}
+
+
+def plan() -> Plan:
+    """The settings of the nodes: those of the fleet, at their own addresses and ports."""
+    extra = {key: SETTINGS[key] for key in ("fleet", "lifecycle", "events")}
+    return Plan(backends=SETTINGS["backends"], default_backend="site", dns=SETTINGS["dns"], extra=extra)
 
 
 def lacking() -> str:
@@ -40,15 +63,22 @@ def lacking() -> str:
     return "" if (TOOLS / "ansible-playbook").exists() else "playbooks: no Ansible here; `scripts/setup ansible`"
 
 
+Inventory = dict[str, list[str]]
+
+
 @dataclass
 class Account:
-    """One account, with a zone and nothing of a fleet in it."""
+    """One account, with a zone and nothing of a fleet in it. Instances of the group edge are booted as real nodes."""
 
-    cloud: Cloud
+    lab: Lab
     folder: Path
     subnets: list[str]
-    zone: str = ""
-    variables: dict[str, object] = field(default_factory=dict)
+    zone: str
+
+    @property
+    def cloud(self) -> Cloud:
+        """Its AWS."""
+        return self.lab.cloud
 
     def client(self, service: str) -> Any:
         """A client of boto3."""
@@ -58,19 +88,26 @@ class Account:
         )
 
     def play(self, book: str, *options: str, **over: object) -> "Run":
-        """Run a playbook of ours; ``over`` are variables of this run alone."""
-        wanted = {
+        """Run a playbook of ours about the fleet edge; ``over`` are variables of this run alone."""
+        return self.run(book, *options, variables={**self.variables, **over})
+
+    @property
+    def variables(self) -> dict[str, object]:
+        """What a user's file of variables holds."""
+        return {
             "hafleet_fleet_settings": SETTINGS,
-            "hafleet_fleet_command": str(ROOT / ".venv/bin/hafleet"),
+            "hafleet_fleet_command": COMMAND,
             "hafleet_fleet_region": REGION,
             "hafleet_fleet_subnets": self.subnets,
             "hafleet_fleet_ami": "ami-12345678",
             "hafleet_fleet_ingress": [{"ports": ["80"], "cidr_ip": ["0.0.0.0/0"]}],
-            **self.variables,
-            **over,
+            "hafleet_fleet_alarms": [ALARM],
         }
+
+    def run(self, book: str, *options: str, variables: dict[str, object]) -> "Run":
+        """Run a playbook of ours with these variables; what ``options`` give goes first."""
         told = self.folder / "vars.yml"
-        told.write_text(yaml.safe_dump(wanted))
+        told.write_text(yaml.safe_dump(variables))
         said = run(
             "nice",
             TOOLS / "ansible-playbook",
@@ -96,7 +133,7 @@ class Account:
             CallerReference=make_reference(Author(fleet, node, REGION), "A/endpoint", config, "00000000"),
             HealthCheckConfig={"Type": "TCP", "IPAddress": "127.2.0.9", "Port": 8403},
         )
-        record = {"Name": NAME, "Type": "A", "SetIdentifier": node, "Weight": 100, "TTL": 30}
+        record = {"Name": DNS_NAME, "Type": "A", "SetIdentifier": node, "Weight": 100, "TTL": DNS_TTL}
         record |= {"ResourceRecords": [address], "HealthCheckId": made["HealthCheck"]["Id"]}
         changes = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
         route53.change_resource_record_sets(HostedZoneId=self.zone, ChangeBatch=changes)
@@ -116,7 +153,7 @@ class Account:
         self.cloud.create_group(fleet, 1, {})
         self.leave_behind(fleet, "i-0beef0beef0beef00")
 
-    def inventory(self) -> dict[str, list[str]]:
+    def inventory(self) -> Inventory:
         """Everything in the account, by kind, each thing as a text that tells all of it."""
         return {
             kind: sorted(json.dumps(each, default=str, sort_keys=True) for each in list_) for kind, list_ in self._all()
@@ -130,7 +167,8 @@ class Account:
         yield "security groups", ec2.describe_security_groups()["SecurityGroups"]
         reservations = ec2.describe_instances()["Reservations"]
         machines = [i for each in reservations for i in each["Instances"] if i["State"]["Name"] != "terminated"]
-        yield "instances", [machine["InstanceId"] for machine in machines]
+        tags = [{tag["Key"]: tag["Value"] for tag in machine["Tags"]} for machine in machines]
+        yield "instances", [each["aws:autoscaling:groupName"] for each in tags]
         yield "roles", iam.list_roles()["Roles"]
         yield "profiles", iam.list_instance_profiles()["InstanceProfiles"]
         yield "policies", iam.list_policies(Scope="Local")["Policies"]
@@ -144,39 +182,38 @@ class Account:
         yield "checks", route53.list_health_checks()["HealthChecks"]
         yield "alarms", self.client("cloudwatch").describe_alarms()["MetricAlarms"]
 
+    def subscribed(self) -> set[str]:
+        """The names of the queues that hang on the fleet's topic."""
+        topic = f"arn:aws:sns:{REGION}:123456789012:hafleet-{FLEET}"
+        found = self.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        return {item["Endpoint"].rpartition(":")[2] for item in found}
+
     def checks(self, fleet: str) -> int:
         """How many health checks a fleet has."""
         found = self.client("route53").list_health_checks()["HealthChecks"]
         return sum(check["CallerReference"].startswith(fleet_prefix(fleet)) for check in found)
 
     @contextmanager
-    def nodes_leave(self, group: str) -> Iterator[list[str]]:
-        """While the block runs the nodes of a group complete their hooks, as agents do. Gives the names of those completed."""
-        ended, told = threading.Event(), list[str]()
+    def nodes_have_their_role(self) -> Iterator[None]:
+        """As soon as the role has its policy, the nodes may do what it says and nothing else, as in AWS."""
+        ended, iam = threading.Event(), self.client("iam")
 
-        def play() -> None:
+        def follow() -> None:
             while not ended.wait(0.5):
-                told.extend(self.complete(group))
+                try:
+                    policy = iam.get_role_policy(RoleName=ROLE, PolicyName="hafleet")["PolicyDocument"]
+                except ClientError:
+                    continue  # not yet
+                self.cloud.enforce(policy)
+                return
 
-        thread = threading.Thread(target=play, daemon=True)
+        thread = threading.Thread(target=follow, daemon=True)
         thread.start()
         try:
-            yield told
+            yield
         finally:
             ended.set()
             thread.join(30)
-
-    def complete(self, group: str) -> list[str]:
-        """Complete what instances of this group wait for now; the names of the hooks."""
-        waiting = [action for action in self.cloud.waiting() if action["group"] == group]
-        for action in waiting:
-            self.cloud.autoscaling.complete_lifecycle_action(
-                AutoScalingGroupName=group,
-                LifecycleHookName=action["hook"],
-                InstanceId=action["instance"],
-                LifecycleActionResult="CONTINUE",
-            )
-        return [action["hook"] for action in waiting]
 
 
 @dataclass(frozen=True)
@@ -191,6 +228,17 @@ class Run:
         found = re.findall(r"^localhost\s+: (.*)$", self.said, re.MULTILINE)
         assert found, self.said
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[-1])}
+
+    @property
+    def flat(self) -> str:
+        """All of it on one line."""
+        return " ".join(self.said.replace('\\"', '"').split())
+
+    @property
+    def plus(self) -> list[str]:
+        """What its differences add, line by line."""
+        found = re.findall(r"^\+(?!\+\+)(.*)$", self.said, re.MULTILINE)
+        return [line.strip().rstrip(",") for line in found]
 
     @property
     def changed(self) -> list[str]:

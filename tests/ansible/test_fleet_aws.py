@@ -1,55 +1,62 @@
-"""launch.yml and destroy.yml in an account of the local AWS, where another fleet lives already. In this order."""
+"""launch.yml and destroy.yml in an account of the local AWS, where another fleet lives already. In this order.
+
+What they launch are real nodes, HAProxy and agent, with the rights of the role that they made and no others.
+"""
 
 import base64
 import json
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import yaml
 
 from hafleet.core.foundation import foundation
-from hafleet.core.queues import Place
+from hafleet.core.queues import Place, queue_name
 from hafleet.core.settings import Settings
-from hafleet.lab.cloud import REGION, Cloud
-from hafleet.lab.network import claim
-from hafleet.lab.processes import Processes, wait_until
-from tests.ansible.account import DEAD, ROOT, SETTINGS, ZONE, Account, lacking
+from hafleet.lab.cloud import REGION
+from hafleet.lab.fleet import Lab
+from hafleet.lab.plan import ZONE
+from tests.ansible.account import APP, COMMAND, DEAD, FLEET, ROLE, SETTINGS, Account, Inventory, lacking, plan
+from tests.behaviour.event_stage import metrics
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
     pytest.mark.timeout(1800),  # a run of a playbook takes 20 s, and minutes on a busy machine
 ]
-FLEET, ROLE, PATIENCE = "edge", f"hafleet-edge-{REGION}", 300.0
-Inventory = dict[str, list[str]]
+ACCOUNT, PATIENCE = "123456789012", 300.0
+NEIGHBOUR = "edge-two"
+HEARD = 'hafleet_event_messages_total{kind="wake"}'
+OLD = """
+region: eu-west-1
+server_name: edge
+auto_register_domain: lb.example.test
+instance_type: m4.large
+key_name: ops
+subnets: [SUBNETS]
+min_size: 2
+max_size: 6
+security_group_rules:
+  - {proto: tcp, from_port: 80, to_port: 80, cidr_ip: 0.0.0.0/0}
+  - {proto: tcp, from_port: 443, to_port: 443, cidr_ip: 0.0.0.0/0}
+lb_mappings:
+  - {name: shop, domain: '^shop\\.example\\.com$', servers: [10.0.1.10, 10.0.2.10]}
+"""
 
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """An account with a zone, and with a fleet that is none of ours."""
-    folder = tmp_path_factory.mktemp("account")
-    processes = Processes(folder)
-    with claim() as network:
-        try:
-            cloud = Cloud(network, processes, folder / "aws.log")
-            subnets = [each["SubnetId"] for each in cloud.ec2.describe_subnets()["Subnets"]]
-            mine = [
-                s
-                for s in subnets
-                if s
-                in str(
-                    cloud.ec2.describe_subnets(
-                        Filters=[{"Name": "cidr-block", "Values": [network.subnet(0), network.subnet(1)]}]
-                    )
-                )
-            ]
-            made = Account(cloud, folder, mine, cloud.create_zone(ZONE))
-            made.add_neighbour("edge-two")
-            wait_until(lambda: all(m.in_service for m in cloud.machines()), PATIENCE, "the neighbour's node")
-            yield made
-        finally:
-            processes.close()
+    """An account with a zone, an application, and a fleet that is none of ours."""
+    with Lab(plan()) as lab:
+        lab.cloud.control("POST", "physics", {"terminating": 0.3, "boot": 0.2})
+        ranges = [lab.network.subnet(0), lab.network.subnet(1)]
+        found = lab.cloud.ec2.describe_subnets(Filters=[{"Name": "cidr-block", "Values": ranges}])["Subnets"]
+        zone = lab.cloud.create_zone(ZONE)
+        made = Account(lab, tmp_path_factory.mktemp("account"), [each["SubnetId"] for each in found], zone)
+        made.add_neighbour(NEIGHBOUR)
+        lab.group(APP, 1)
+        lab.wait_until(lambda: [m.in_service for m in lab.cloud.machines()] == [True] * 2, PATIENCE, "both to serve")
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -61,37 +68,66 @@ def empty(account: Account) -> Inventory:
 # --- launch ---------------------------------------------------------------------------------------------------------
 
 
-def test_check_mode_in_an_empty_account_says_what_would_be_made_and_makes_nothing(
+def test_check_mode_in_an_empty_account_shows_what_would_be_made_and_makes_nothing(
     account: Account, empty: Inventory
 ) -> None:
     told = account.play("launch.yml", "--check", "--diff")
-    assert told.counts["failed"] == 0 and told.counts["changed"] >= 7, told.said
-    assert "would make hafleet-edge, hafleet-edge-groups" in told.said
+    assert told.counts["failed"] == 0, told.said
+    assert [name for name in told.changed if name.startswith("Make")] == [
+        "Make the role",
+        "Make its profile",
+        "Make the security group",
+        "Make the dead-letter queue",
+        "Make the launch template",
+        "Make the group, empty",
+        "Make the group as it has to be",
+        "Make alarms",
+    ]
+    added = set(told.plus)
+    assert added >= {'"name": "hafleet-edge-groups"', '"from_port": "8403"', '"  - asg: site-blue"', '"max_size": 4'}, (
+        told.said
+    )
+    assert account.inventory() == empty
+
+
+def test_an_old_vars_file_that_was_converted_is_taken(account: Account, empty: Inventory) -> None:
+    old, into = account.folder / "old.yml", account.folder / "converted"
+    old.write_text(OLD.replace("SUBNETS", ", ".join(account.subnets)))
+    subprocess.run((COMMAND, "migrate", old, "--into", into), check=True, capture_output=True)
+    # As docs/migrate.md has it: both files, and an image.
+    settings = f"{{{{ lookup('ansible.builtin.file', '{into}/hafleet.yaml') | from_yaml }}}}"
+    given = ("-e", f"@{into}/fleet.yml", "-e", f"hafleet_fleet_settings={settings}")
+    rest: dict[str, object] = {"hafleet_fleet_ami": "ami-12345678", "hafleet_fleet_command": COMMAND}
+    told = account.run("launch.yml", "--check", "--diff", *given, variables=rest)
+    assert told.counts["failed"] == 0, told.said
+    for line in ("shop_http", "- 10.0.2.10", "m4.large", '"key": "ops"', '"from_port": 443', '"max_size": 6'):
+        assert line in told.said, line
     assert account.inventory() == empty
 
 
 def test_the_first_run_makes_all(account: Account) -> None:
-    told = account.play("launch.yml")
+    with account.nodes_have_their_role():
+        told = account.play("launch.yml")
     assert told.counts["failed"] == 0, told.said
     assert "Make the group, empty" in told.changed and "Make the group as it has to be" in told.changed
 
 
-def test_no_node_starts_before_its_hooks_are_there(account: Account) -> None:
-    def waiting() -> list[Any]:
-        return [each for each in account.cloud.waiting() if each["group"] == FLEET]
-
-    wait_until(lambda: len(waiting()) == 2, PATIENCE, "both nodes wait for the launch hook")
-    assert {each["hook"] for each in waiting()} == {"hafleet-join"}
+def test_its_nodes_join_by_their_hook_with_the_rights_of_their_role(account: Account) -> None:
+    lab = account.lab
+    lab.wait_until(lambda: len(lab.members(FLEET)) == 2, PATIENCE, "two nodes in service")
+    assert all("completed hook hafleet-join" in node.agent_log() for node in lab.nodes)
     hooks = account.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=FLEET)["LifecycleHooks"]
     told = {h["LifecycleHookName"]: (h["HeartbeatTimeout"], h["DefaultResult"]) for h in hooks}
     assert told == {"hafleet-join": (600, "ABANDON"), "hafleet-leave": (300, "CONTINUE")}
+    assert {leaf.node for leaf in lab.registered()} >= {node.id for node in lab.nodes}
+    assert account.checks(FLEET) == 2
 
 
 def test_the_role_has_what_the_command_prints_and_no_more(account: Account) -> None:
     iam, folder = account.client("iam"), account.folder
     (folder / "hafleet.yaml").write_text(yaml.safe_dump(SETTINGS))
-    place = ("--account", "123456789012", "--region", REGION, "--group", FLEET, "--zone-id", account.zone)
-    words = (ROOT / ".venv/bin/hafleet", "iam-policy", "-c", folder / "hafleet.yaml", *place)
+    place = ("--account", ACCOUNT, "--region", REGION, "--group", FLEET, "--zone-id", account.zone)
+    words = (COMMAND, "iam-policy", "-c", folder / "hafleet.yaml", *place)
     printed = json.loads(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
     assert iam.list_role_policies(RoleName=ROLE)["PolicyNames"] == ["hafleet"]
     assert iam.get_role_policy(RoleName=ROLE, PolicyName="hafleet")["PolicyDocument"] == printed
@@ -128,10 +164,10 @@ def test_each_port_is_open_for_those_who_need_it(account: Account) -> None:
 
 
 def test_topic_queue_and_rules_are_those_of_the_lab(account: Account) -> None:
-    """The lab founds its fleets by the same texts: its tests show that nodes hear by them."""
-    wanted = foundation(Settings.model_validate(SETTINGS), Place("aws", REGION, "123456789012"), FLEET)
+    """The lab founds its fleets by the same texts."""
+    wanted = foundation(Settings.model_validate(SETTINGS), Place("aws", REGION, ACCOUNT), FLEET)
     sns, sqs, bridge = (account.client(name) for name in ("sns", "sqs", "events"))
-    topic = f"arn:aws:sns:{REGION}:123456789012:{wanted.topic}"
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{wanted.topic}"
     assert json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]) == wanted.topic_policy
     url = sqs.get_queue_url(QueueName=wanted.dead_letters)["QueueUrl"]
     kept = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]
@@ -144,71 +180,106 @@ def test_topic_queue_and_rules_are_those_of_the_lab(account: Account) -> None:
         assert target["Arn"] == topic
 
 
-def test_what_befalls_the_group_comes_to_a_nodes_queue(account: Account) -> None:
-    sns, sqs = account.client("sns"), account.client("sqs")
-    account.leave_behind(FLEET, DEAD)
-    url = sqs.get_queue_url(QueueName=f"hafleet-{FLEET}-{DEAD}")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    topic = f"arn:aws:sns:{REGION}:123456789012:hafleet-{FLEET}"
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
-    heard: list[str] = []
-
-    def comes() -> bool:
-        account.complete(FLEET)
-        found = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1, MaxNumberOfMessages=10).get("Messages", [])
-        heard.extend(json.loads(message["Body"])["detail-type"] for message in found)
-        return "EC2 Instance Launch Successful" in heard
-
-    wait_until(comes, PATIENCE, "a launch is heard of")
-    mine = [each for each in account.cloud.machines() if each.group == FLEET]
-    assert len(mine) == 2
+def test_what_befalls_the_groups_comes_to_the_nodes(account: Account) -> None:
+    lab = account.lab
+    names = {queue_name(FLEET, node.id) for node in lab.nodes}
+    lab.wait_until(lambda: account.subscribed() == names, PATIENCE, "each node's queue on the topic")
+    lab.scale(APP, 2)
+    lab.wait_until(
+        lambda: all(metrics(node).get(HEARD) for node in lab.nodes), PATIENCE, "both nodes to hear of the launch"
+    )
+    lab.scale(APP, 1)
+    lab.wait_until(lambda: len(lab.members(APP, in_service=False)) == 1, PATIENCE, "one server")
 
 
 def test_the_second_run_changes_nothing(account: Account) -> None:
     # An order of the fleet is a tag of the group, and nobody else's business.
-    tag = {"Key": "hafleet:zone:eu-west-1a", "Value": "drain", "PropagateAtLaunch": False}
+    tag = {"Key": "hafleet:zone:eu-west-1z", "Value": "drain", "PropagateAtLaunch": False}
     tag |= {"ResourceId": FLEET, "ResourceType": "auto-scaling-group"}
     account.client("autoscaling").create_or_update_tags(Tags=[tag])
+    account.leave_behind(FLEET, DEAD)
     before = account.inventory()
     told = account.play("launch.yml")
     assert (told.counts["changed"], told.counts["failed"]) == (0, 0), told.said
     assert account.inventory() == before
 
 
-def test_a_change_of_one_variable_changes_that_and_nothing_else(account: Account) -> None:
+def test_a_change_of_one_variable_is_shown_then_made_and_nothing_else(account: Account) -> None:
     before = account.inventory()
-    told = account.play("launch.yml", hafleet_fleet_max=6, hafleet_fleet_ami="ami-87654321")
+    over: dict[str, object] = {
+        "hafleet_fleet_max": 6,
+        "hafleet_fleet_settings": {**SETTINGS, "passes": {"jitter": "10%"}},
+    }
+    shown = account.play("launch.yml", "--check", "--diff", **over)
+    parts = ["Make the launch template", "Show what changes in the launch template"]
+    parts += ["Show what changes in the group", "Make the group as it has to be"]
+    assert shown.changed == parts and account.inventory() == before, shown.said
+    assert shown.plus == ['"passes:"', '"  jitter: 10%"', '"max_size": 6', '"version": "the next"'], shown.said
+
+    told = account.play("launch.yml", hafleet_fleet_wait=600, **over)
     assert told.changed == ["Make the launch template", "Make the group as it has to be"], told.said
     after = account.inventory()
     assert {kind for kind in after if after[kind] != before[kind]} == {"groups", "templates"}
-    (group,) = account.cloud.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[FLEET])[
-        "AutoScalingGroups"
-    ]
+    found = account.cloud.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[FLEET])
+    (group,) = found["AutoScalingGroups"]
     assert (group["MaxSize"], group["DesiredCapacity"], group["LaunchTemplate"]["Version"]) == (6, 2, "2")
-    assert "hafleet:zone:eu-west-1a" in {tag["Key"] for tag in group["Tags"]}
+    assert "hafleet:zone:eu-west-1z" in {tag["Key"] for tag in group["Tags"]}
 
 
 @pytest.mark.parametrize(
-    ("over", "sentence"),
+    ("over", "sentences"),
     [
-        ({"hafleet_fleet_subnets": []}, "hafleet_fleet_subnets is empty"),
-        ({"hafleet_fleet_ami_tags": {"a": "b"}}, "set either hafleet_fleet_ami or hafleet_fleet_ami_tags"),
-        ({"hafleet_fleet_min": 5}, "do not fit each other"),
-        ({"hafleet_fleet_name": "other"}, "they have to be the same"),
-        ({"hafleet_fleet_group": "edge-two"}, "AutoScalingGroups has one named edge-two already"),
+        (
+            {"hafleet_fleet_name": "other", "hafleet_fleet_region": ""},
+            [
+                'hafleet_fleet_name is "other", and fleet of hafleet_fleet_settings is "edge": they have to be the same',
+                'hafleet_fleet_region is "", and aws.region of hafleet_fleet_settings is "": set one of them',
+            ],
+        ),
+        (
+            {
+                "hafleet_fleet_subnets": [],
+                "hafleet_fleet_ami_tags": {"a": "b"},
+                "hafleet_fleet_min": 5,
+                "hafleet_fleet_ingress": [],
+                "hafleet_fleet_role": "r" * 65,
+                "hafleet_fleet_alarms": [{"name": "edge-cpu"}],
+            },
+            [
+                "hafleet_fleet_subnets is empty: name the subnets of the nodes",
+                "set either hafleet_fleet_ami or hafleet_fleet_ami_tags",
+                "hafleet_fleet_min (5), hafleet_fleet_desired (unset) and hafleet_fleet_max (4) do not fit each other",
+                "hafleet_fleet_ingress is empty: nobody could reach the frontends",
+                "is longer than the 64 characters that IAM takes",
+                "the names of hafleet_fleet_alarms have to begin with hafleet-edge-",
+            ],
+        ),
+        (
+            {"hafleet_fleet_group": NEIGHBOUR},
+            [
+                "there is an Auto Scaling group named edge-two already, without the tag hafleet:fleet=edge",
+                "there is a launch template named edge-two already, without the tag hafleet:fleet=edge",
+                "there is a security group named edge-two already, without the tag hafleet:fleet=edge",
+            ],
+        ),
         (
             {"hafleet_fleet_settings": {**SETTINGS, "dns": {"name": "lb.example.org", "zone": "example.org"}}},
-            "there are 0 public hosted zones example.org",
+            ["there are 0 public hosted zones example.org in this account: make one"],
+        ),
+        (
+            {"hafleet_fleet_settings": {**SETTINGS, "frontends": [{"name": "web", "bind": "nowhere"}]}},
+            ["hafleet foundation", "frontends[0].bind"],
         ),
     ],
 )
-def test_what_cannot_become_a_fleet_is_refused_with_the_reason(
-    account: Account, over: dict[str, object], sentence: str
+def test_what_cannot_become_a_fleet_is_refused_with_every_reason(
+    account: Account, over: dict[str, object], sentences: list[str]
 ) -> None:
     before = account.inventory()
     told = account.play("launch.yml", **over)
-    assert told.counts["failed"] == 1 and sentence in " ".join(told.said.split()), told.said
-    assert told.changed == [] and account.inventory() == before
+    assert told.counts["failed"] == 1 and told.changed == [], told.said
+    assert [sentence for sentence in sentences if sentence not in told.flat] == [], told.said
+    assert account.inventory() == before
 
 
 # --- destroy --------------------------------------------------------------------------------------------------------
@@ -216,20 +287,50 @@ def test_what_cannot_become_a_fleet_is_refused_with_the_reason(
 
 def test_a_fleet_that_was_not_named_is_not_destroyed(account: Account) -> None:
     before = account.inventory()
-    told = account.play("destroy.yml", hafleet_fleet_destroy="edge-two")
-    assert told.counts["failed"] == 1 and "add -e hafleet_fleet_destroy=edge" in " ".join(told.said.split())
+    told = account.play("destroy.yml", hafleet_fleet_destroy=NEIGHBOUR)
+    assert told.counts["failed"] == 1 and "add -e hafleet_fleet_destroy=edge" in told.flat, told.said
     assert account.inventory() == before
 
 
-def test_destroy_ends_the_nodes_by_their_hooks_and_leaves_the_account_as_it_was(
+def test_check_mode_shows_what_would_go_and_takes_nothing_away(account: Account) -> None:
+    before = account.inventory()
+    told = account.play("destroy.yml", "--check", "--diff", hafleet_fleet_destroy=FLEET)
+    assert told.counts["failed"] == 0, told.said
+    assert told.changed == [
+        "End the nodes, then the group and its hooks",
+        "Clear records and health checks",
+        "Show which rules would go",
+        "Remove the queues that nodes left, and the dead letters",
+        "Remove the topic with its subscriptions",
+        "Remove the launch template",
+        "Remove alarms",
+        "Remove the profile",
+        "Remove the role and its rights",
+        "Remove the security group",
+    ]
+    assert account.inventory() == before
+
+
+def test_a_destroy_that_may_not_wait_says_who_is_there_and_removes_nothing_else(account: Account) -> None:
+    before = account.inventory()
+    told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET, hafleet_fleet_destroy_wait=1)
+    assert told.counts["failed"] == 1 and told.changed == [], told.said
+    assert "the group edge is not gone: Waited too long" in told.flat and "Still there: " in told.flat, told.said
+    after = account.inventory()
+    kept = {"templates", "security groups", "roles", "profiles", "topics", "rules", "alarms"}
+    assert {kind for kind in kept if after[kind] != before[kind]} == set()
+
+
+def test_destroy_lets_the_nodes_leave_by_their_hooks_and_leaves_the_account_as_it_was(
     account: Account, empty: Inventory
 ) -> None:
-    assert account.checks(FLEET) == 1
-    with account.nodes_leave(FLEET) as completed:
-        told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET)
+    nodes = list(account.lab.nodes)
+    told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET)
     assert told.counts["failed"] == 0, told.said
-    assert completed.count("hafleet-leave") == 2
+    for node in nodes:
+        assert "completed hook hafleet-leave" in node.agent_log() and "Traceback" not in node.agent_log()
     assert account.inventory() == empty
+    assert account.cloud.refused() == []
 
 
 def test_the_second_destroy_changes_nothing(account: Account, empty: Inventory) -> None:
