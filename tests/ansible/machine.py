@@ -64,15 +64,32 @@ def hasten(root: Path) -> None:
 
 
 def copy_tree(source: Path, root: Path) -> Path:
-    """The same system once more."""
-    run("cp", "-a", "--reflink=auto", source, root)
+    """The same system once more: a layer over it where the kernel can, else every file. What is below must not change any more."""
+    layer = root.with_name(f"{root.name}.layer")
+    for path in (root, layer / "upper", layer / "work"):
+        path.mkdir(parents=True)
+    told = f"lowerdir={_layers(source)},upperdir={layer}/upper,workdir={layer}/work,index=off,volatile"  # waits for no disk
+    words = ("mount", "-t", "overlay", "-o", told, "overlay", str(root))
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        shutil.rmtree(layer)
+        run("cp", "-a", "--reflink=auto", f"{source}/.", root)
     return root
+
+
+def _layers(root: Path) -> str:
+    """The folders that a tree lies in, the uppermost first, as a mount's lowerdir. The kernel stacks mounts of layers only twice."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if f" {root} " in line:
+            found = dict(word.partition("=")[::2] for word in line.split()[-1].split(","))
+            return f"{found['upperdir']}:{found['lowerdir']}"
+    return str(root)
 
 
 def remove_tree(root: Path) -> None:
     """Away with it, but with nothing that is mounted there: the real /dev may be."""
     assert f" {root}/" not in Path("/proc/self/mountinfo").read_text(), f"something is still mounted below {root}"
-    run("rm", "-rf", "--one-file-system", root)
+    run("umount", "--quiet", "--lazy", root, check=False)  # not every tree is a layer
+    run("rm", "-rf", "--one-file-system", root, root.with_name(f"{root.name}.layer"))
 
 
 @contextmanager
@@ -80,7 +97,7 @@ def mounted(root: Path) -> Iterator[None]:
     """A tree in which programs run: with the kernel's file systems, and this machine's way to the archives of Debian and of pip."""
     names = [path for path in WAY if path.exists()]
     run("cp", "--dereference", "--parents", *names, root)
-    places = {"proc": ("-t", "proc", "proc"), "sys": ("-t", "sysfs", "sys"), "dev": ("--bind", "/dev")}
+    places = {"proc": ("-t", "proc", "proc"), "sys": ("-t", "sysfs", "sys"), "dev": ("--bind", "-o", "ro", "/dev")}
     up: list[Path] = []
     try:
         for name, how in places.items():
