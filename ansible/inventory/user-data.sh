@@ -7,6 +7,7 @@ VARS=edge.yml
 # Where build-ami.yml puts Ansible with hafleet_pull=true; an Ansible of the system comes after it.
 export PATH="/opt/ansible/bin:$PATH"
 export ANSIBLE_ROLES_PATH=ansible/roles # of the repository: ansible-pull begins the playbook at its root
+export ANSIBLE_PIPELINING=true
 
 # No credentials are needed from IMDS here. What asks for them later uses tokens: the launch template allows nothing else.
 for try in 1 2 3; do
