@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
         }
     ],
     "dns": shop_dns(),
-    "lifecycle": {"join_timeout": "30m", "peers_timeout": "20s", "drain": {"quiet": "2s", "max": "5m"}},
+    "lifecycle": {"join_timeout": "30m", "peers_timeout": "20s", "drain": {"quiet": "4s", "max": "5m"}},
     "events": {"queue": "auto"},
 }
 
