@@ -1,6 +1,8 @@
 """What tests share of the machine: loopback networks and ports that no other test, worker or run uses at the same time."""
 
+import csv
 import fcntl
+import io
 import os
 import socket
 import tempfile
@@ -9,7 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hafleet.adapters.haproxy import HaproxyProxy
+from hafleet.lab.proxy import ask
+
 FIRST, COUNT = 64, 48 * 256  # the networks 127.64.0.0/24 to 127.111.255.0/24; the lab and the demo stay outside
+
+
+def sessions(stats: Path, frontend: str) -> int:
+    """How many a frontend of the worker behind this stats socket has now. Raises OSError as ``hafleet.lab.proxy.ask``."""
+    rows = csv.DictReader(io.StringIO(ask(stats, "show stat").removeprefix("# ")))
+    return sum(int(row["scur"]) for row in rows if (row["pxname"], row["svname"]) == (frontend, "FRONTEND"))
+
+
+def allow(proxy: object, *, runtime: float, master: float) -> None:
+    """How many seconds the sockets of this HAProxy may take for an answer. The product's two are few on a busy machine."""
+    assert isinstance(proxy, HaproxyProxy)
+    proxy._runtime._timeout, proxy._master._timeout = runtime, master
 
 
 @dataclass

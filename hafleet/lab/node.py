@@ -85,7 +85,7 @@ class Node:
         """HAProxy may start again."""
         self.haproxy.ready = self.config.exists
 
-    def command(self, *words: str, timeout: float = 90.0) -> "subprocess.CompletedProcess[str]":
+    def command(self, *words: str, timeout: float = 300.0) -> "subprocess.CompletedProcess[str]":
         """Run ``hafleet WORDS`` as on this node.
 
         Raises:

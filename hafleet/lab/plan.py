@@ -89,7 +89,7 @@ class Plan:
         frontend = {"name": "web", "bind": node.http, "mode": "http", "default_backend": self.default_backend}
         shared: dict[str, Any] = {
             "fleet": FLEET,
-            "aws": {"connect_timeout": "1s", "read_timeout": "2s", "max_attempts": 2},
+            "aws": {"connect_timeout": "2s", "read_timeout": "10s", "max_attempts": 2},
             "peers": {"port": PEER_PORT, "settle": "1s"},
             "frontends": [frontend],
             "backends": self.backends,

@@ -152,7 +152,7 @@ class Supervised:
         with self._lock:
             self.kill()
         if self._thread.is_alive():
-            self._thread.join(5)
+            self._thread.join(30)
 
     def _follow(self) -> None:
         while not self._stopping.is_set():

@@ -88,7 +88,7 @@ class Traffic:
 
     def __enter__(self) -> Self:
         """Wait until it sends."""
-        wait_until(lambda: self._last.sent > 0 or self._process.poll() is not None, 30, "the first request")
+        wait_until(lambda: self._last.sent > 0 or self._process.poll() is not None, 60, "the first request")
         return self
 
     def __exit__(
@@ -100,7 +100,7 @@ class Traffic:
     def count(self) -> Count:
         """Totals up to now: waits for a report that was made after this call."""
         seen = self._reports
-        wait_until(lambda: self._reports >= seen + 2 or self._process.poll() is not None, 10, "a report of the load")
+        wait_until(lambda: self._reports >= seen + 2 or self._process.poll() is not None, 60, "a report of the load")
         return self._last
 
     @property
@@ -117,11 +117,11 @@ class Traffic:
         if self._process.poll() is None:
             self._tell({"stop": True})
             try:
-                self._process.wait(10)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._reader.join(5)
+        self._reader.join(30)
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._processes.forget(self._process)

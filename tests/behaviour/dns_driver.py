@@ -234,7 +234,7 @@ class Members:
         self.all += made
         return made
 
-    def settle(self, timeout: float = 60.0) -> None:
+    def settle(self, timeout: float = 180.0) -> None:
         """Passes of all, each when the one before asked for it, until all are registered and the tree stands."""
         until = time.monotonic() + timeout
         while not self._settled():
@@ -289,7 +289,7 @@ class Agents:
             found[:] = [machine for machine in cloud.machines() if machine.group == name and machine.in_service]
             return len(found) == count
 
-        wait_until(there, 60, f"{count} machines of {name}")
+        wait_until(there, 120, f"{count} machines of {name}")
         return found
 
     def serve(self, machine: Machine, port: int) -> None:

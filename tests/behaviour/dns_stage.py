@@ -66,7 +66,7 @@ class Stage:
         argv = [sys.executable, "-m", "hafleet.cli", *arguments, "-c", str(settings or node.settings)]
         own = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": node.imds.url, **more}
         env = {**os.environ, **self.lab.cloud.environment, **own}
-        return subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False, env=env)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=400, check=False, env=env)
 
     def writes(self) -> int:
         """Calls so far that would change Route 53."""
@@ -132,7 +132,7 @@ def staged(nodes: int = 2) -> Iterator[Stage]:
         lab.start_nodes(nodes)
         lab.wait_converged()
         stage = Stage(lab, zone_id)
-        wait_until(lambda: all(settled(stage, node) for node in lab.nodes), 60, "the nodes to register", every=0.2)
+        wait_until(lambda: all(settled(stage, node) for node in lab.nodes), 120, "the nodes to register", every=0.2)
         yield stage
 
 

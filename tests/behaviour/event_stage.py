@@ -86,7 +86,7 @@ class Witness:
 
     def sent(self, instance: str, kind: str) -> float:
         """Wall clock at which SQS took the event of this kind for this instance. Raises TimeoutError."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             answer = self._sqs.receive_message(
                 QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=5, AttributeNames=["SentTimestamp"]
@@ -112,8 +112,9 @@ def hearing(
         post = Post.of(lab)
         post.make()
         lab.group(APP, apps)
+        lab.wait_until(lambda: len(lab.members(APP)) == apps, 60, "the servers")  # a node's first pass finds them
         lab.start_nodes(nodes)
-        lab.wait_converged(60)
+        lab.wait_converged(120)
         yield lab, post
 
 
@@ -124,7 +125,7 @@ def asked(lab: Lab) -> int:
 
 def metrics(node: Node) -> dict[str, float]:
     """What the agent of a node tells of itself: ``name{label="x"}`` -> value."""
-    connection = HTTPConnection(node.address, STATUS_PORT, timeout=10)
+    connection = HTTPConnection(node.address, STATUS_PORT, timeout=20)
     try:
         connection.request("GET", "/metrics")
         lines = connection.getresponse().read().decode().splitlines()

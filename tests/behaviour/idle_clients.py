@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 PAUSE = (0.5, 1.5)  # seconds of silence
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 REQUEST = b"GET /idle HTTP/1.1\r\nHost: site.example.com\r\n\r\n"
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 BEAT = 0.25  # seconds between two pieces of a download, and between two frames
-PATIENCE = 30.0  # seconds without a byte after which something is wrong
+PATIENCE = 60.0  # seconds without a byte after which something is wrong
 _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _TEXT, _CLOSE = 0x1, 0x8  # RFC 6455, 5.2: opcodes
 _PIECE = b"0123456789abcdef" * 64

@@ -32,7 +32,7 @@ from hafleet.lab import proxy as eye
 from hafleet.lab.processes import LIGHT, Processes, wait_until
 from hafleet.lab.servers import PORT, SCRIPT, tell
 from hafleet.reconcile import Outcome, Plan, Ports, Reconciler
-from tests.resources import Loopback
+from tests.resources import Loopback, allow
 
 EDGE = "edge"  # the nodes' own group
 ZONE = "eu-west-1a"
@@ -135,6 +135,7 @@ def assemble(document: Mapping[str, Any], account: Account) -> Parts:
     digest = sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     renderer = JinjaRenderer(settings, source="a test", digest=digest)
     proxy = HaproxyProxy(settings.haproxy, clock)
+    allow(proxy, runtime=20.0, master=20.0)
     store = FileStore(Path(settings.state_dir))
     ports = Ports(account, StaticMetadata(static), renderer, proxy, store, clock)
     return Parts(settings, proxy, store, Reconciler(settings, ports))

@@ -24,7 +24,7 @@ DONE, FAILED, SETTINGS, HELD, PENDING, BUSY = 0, 1, 2, 3, 4, 75
 def hafleet(*arguments: str, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-m", "hafleet.cli", *arguments]
     env = {**os.environ, **(environment or {})}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=env)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,8 @@ def lab() -> Iterator[Lab]:
             lab.group(name, desired)
         lab.start_nodes(1)
         lab.wait_converged()
+        # HAProxy may be ahead of the file for a moment.
+        lab.wait_until(lambda: lab.nodes[0].command("plan").returncode == DONE, 60, "nothing to do")
         yield lab
 
 

@@ -24,6 +24,7 @@ from tests.behaviour.stage import LONG, Node, Stage, plan_of
 pytestmark = pytest.mark.deep
 
 KILLS = 170 if LONG else 34  # on each of three versions
+CALM = 1.5  # seconds that a master may take to obey
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Rig:
     def calm(self) -> None:
         """Wait until a reload that the killed agent has begun is over: one worker for a while, the same to both sockets."""
         mark = self.node.config.with_name("haproxy.cfg.loading")
-        until = time.monotonic() + (0.2 if mark.exists() else 0)
+        until = time.monotonic() + (CALM if mark.exists() else 0)
         last = 0
         while time.monotonic() < until:
             try:
@@ -63,13 +64,13 @@ class Rig:
             except (OSError, ValueError):
                 now = seen = 0
             if now != seen or now != last:
-                last, until = now, time.monotonic() + 0.2
+                last, until = now, time.monotonic() + CALM
             time.sleep(0.02)
 
 
 @contextmanager
 def begin(stage: Stage, haproxy: Haproxy) -> Iterator[Rig]:
-    node = stage.node(haproxy.binary, plan_of(dict.fromkeys(GROUPS, 50), backend={"drain": "200ms"}))
+    node = stage.node(haproxy.binary, plan_of(dict.fromkeys(GROUPS, 50), backend={"drain": "10s"}))
     node.plan["safety"]["max_old_workers"] = 1000
     node.configure()
     homes = []
@@ -151,7 +152,7 @@ def differences(rig: Rig) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(900 if LONG else 300)
+@pytest.mark.timeout(900 if LONG else 600)
 def test_after_every_kill_the_file_is_good_and_the_next_pass_converges(haproxy: Haproxy, stage: Stage) -> None:
     chance = random.Random(haproxy.version[1])
     with begin(stage, haproxy) as rig, Traffic(stage.processes, [rig.node.http], rate=100, clients=6) as traffic:
@@ -162,6 +163,9 @@ def test_after_every_kill_the_file_is_good_and_the_next_pass_converges(haproxy: 
             assert killed["status"] == -9
             # Every second time the next agent comes at once, even into a reload that is still under way.
             assert faults(rig, calm=number % 2 == 0) == [], f"kill {number}"
+            if number % 10 == 9:  # the machine may be busier by now
+                span = rig.span()
+                assert faults(rig) == []
         total = traffic.stop()
         assert rig.node.master().reloads > KILLS / 10
         assert rig.unfinished > KILLS / 4, "too few kills hit an agent in the middle of its work"

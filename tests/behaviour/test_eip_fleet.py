@@ -13,7 +13,7 @@ from hafleet.lab.processes import wait_until
 pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("eip")]  # one lab for all of them
 
 POOL = {"hafleet:pool": "edge"}
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 
 @pytest.fixture(scope="module")

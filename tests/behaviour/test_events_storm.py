@@ -20,7 +20,7 @@ SIZES = (2, 4, 1, 3)  # of the application's group, in turn
 LAST = 3
 GROWTH = 12.0  # MiB that the agent may be larger at the end: a leak of 12 kB an event would show
 
-pytestmark = [pytest.mark.deep, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]
 
 
 def event(kind: str, group: str = APP, account: str = ACCOUNT) -> str:
@@ -89,7 +89,9 @@ def storm(lab: Lab, post: Post, url: str) -> list[str]:
 
 
 def test_a_thousand_events_in_a_minute() -> None:
-    with hearing({"queue": "auto"}, apps=1, passes={"interval": "10s"}) as (lab, post):  # the defaults of users
+    # The defaults of users, but for a poll that may be answered late: one that fails has its messages come again.
+    slow = {"connect_timeout": "5s", "read_timeout": "30s"}
+    with hearing({"queue": "auto"}, apps=1, passes={"interval": "10s"}, aws=slow) as (lab, post):
         node = lab.nodes[0]
         post.wait_heard(lab)
         url = post.queue(node)
@@ -97,16 +99,18 @@ def test_a_thousand_events_in_a_minute() -> None:
         watcher = Watcher(node.agent.pid)
         passes, known = counted(node, "hafleet_passes_total"), len(odd_lines(lab))
         watcher.start()
+        began = time.monotonic()
         sent = storm(lab, post, url)
         lab.scale(APP, LAST)  # the last state; its events come last
-        wait_until(lambda: post.left(url) == 0, 60, "the queue to be empty")
+        wait_until(lambda: post.left(url) == 0, 120, "the queue to be empty")
         wait_until(lambda: len(lab.members(APP)) == LAST, 60, "the last servers")
-        lab.wait_converged(60)
+        lab.wait_converged(120)
         assert {row.name for row in node.servers() if row.in_rotation and row.backend == "site"} == {
             machine.id for machine in lab.members(APP)
         }
         watcher.ended.set()
         watcher.join()
+        took = time.monotonic() - began
         told = metrics(node)
         passes = counted(node, "hafleet_passes_total") - passes
         received = counted(node, "hafleet_event_messages_total")
@@ -114,7 +118,7 @@ def test_a_thousand_events_in_a_minute() -> None:
             f"{received:.0f} messages, {passes:.0f} passes, memory grew by {watcher.growth():.1f} MiB to {watcher.sizes[-1]:.0f}"
         )
         assert received >= EVENTS
-        assert passes < 2 * SECONDS  # at most one a second, but for the timer's and those of a slow machine
+        assert passes < 2 * took  # at most one a second, but for the timer's and those of a slow machine
         assert watcher.growth() < GROWTH
         assert odd_lines(lab)[known:].count("forged") == sent.count(FORGED)
         assert len(odd_lines(lab)) - known == sum(sent.count(body) for body in ODD)
@@ -126,5 +130,6 @@ def test_a_thousand_events_in_a_minute() -> None:
 
 def odd_lines(lab: Lab) -> list[str]:
     """The first word of each warning about a message, in order."""
-    lines = (json.loads(line) for line in lab.nodes[0].agent_log().splitlines() if '"message"' in line)
+    whole = lab.nodes[0].agent_log().rpartition("\n")[0]  # of the last line there may be a part
+    lines = (json.loads(line) for line in whole.splitlines() if '"message"' in line)
     return [line["message"].partition(":")[0] for line in lines if line["level"] == "warning"]

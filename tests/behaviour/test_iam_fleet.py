@@ -25,7 +25,7 @@ SITE = {
     "drain": "1s",
 }
 LIFE = {"join_timeout": "2m", "peers_timeout": "5s", "drain": {"quiet": "1s", "max": "30s"}, "abandon_tag": True}
-PATIENCE = 90.0  # seconds
+PATIENCE = 180.0  # seconds
 
 
 def hook(lab: Lab, group: str, name: str, transition: str) -> None:

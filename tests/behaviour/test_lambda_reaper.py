@@ -196,7 +196,7 @@ def test_the_bundle_is_small_and_has_no_proxy_in_it(stage: Stage) -> None:
         "print(json.dumps([name for name in sys.modules if name.startswith('hafleet.')]))\n"
     )
     argv = [sys.executable, "-c", script]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ))
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     log, packages, modules = map(json.loads, done.stdout.splitlines())
     assert log["done"] and len(stage.records()) == 1

@@ -42,7 +42,7 @@ def refusals(lab: Lab, count: int) -> None:
 
 
 def test_a_leaving_node_whose_calls_are_refused_stays_off_and_ends_once_they_are_taken() -> None:
-    with fleet(plan(), nodes=2) as lab:
+    with fleet(plan(), nodes=2, timeout=600) as lab:  # it waits on without a heartbeat
         node, other = in_service(lab, 2)
         faults = [lab.cloud.fault("denied", operation=name, caller=NODES) for name in (BEAT, COMPLETE)]
         leave(lab, node)
@@ -65,7 +65,7 @@ def test_a_leaving_node_whose_calls_are_refused_stays_off_and_ends_once_they_are
 def test_a_node_that_completes_too_late_is_gone_by_the_hooks_own_default() -> None:
     with fleet(plan(), nodes=2) as lab:
         node, other = in_service(lab, 2)
-        impatient(lab, 6)
+        impatient(lab, 15)
         for name in (BEAT, COMPLETE):
             lab.cloud.fault("throttle", operation=name, caller=NODES)
         leave(lab, node)
@@ -91,7 +91,7 @@ def test_a_terminate_hook_that_is_deleted_while_the_node_drains_ends_the_matter(
         leave(lab, node)
         lab.wait_until(lambda: any(action["heartbeats"] for action in lab.cloud.waiting()), 60, "a heartbeat")
         assert node.health() == RED
-        lab.cloud.control("POST", "physics", {"transit": 8.0})  # time for a heartbeat that meets no hook
+        lab.cloud.control("POST", "physics", {"transit": 15.0})  # time for a heartbeat that meets no hook
         lab.cloud.autoscaling.delete_lifecycle_hook(AutoScalingGroupName=EDGE, LifecycleHookName="gone")
         lab.wait_until(lambda: state(lab, node.id) == "Terminating:Proceed", 60, "the end of the wait")
         assert node.health() == RED

@@ -1,7 +1,6 @@
 """A node's own group on the lab: hooks of somebody else stay theirs, a node that cannot serve is replaced, and one that EC2 recommends
 to move drains by choice."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,18 @@ import pytest
 from hafleet.lab.fleet import Lab
 from hafleet.lab.node import Node
 from hafleet.lab.plan import EDGE
-from tests.behaviour.test_lifecycle_node import END, GREEN, RED, in_service, leave, phase_of, plan, serves, state
+from tests.behaviour.test_lifecycle_node import (
+    END,
+    GREEN,
+    RED,
+    in_service,
+    leave,
+    phase_of,
+    plan,
+    report,
+    serves,
+    state,
+)
 
 UNHEALTHY = "autoscaling.SetInstanceHealth"
 
@@ -71,15 +81,15 @@ def test_the_hook_of_somebody_else_is_left_alone_where_ours_are_named() -> None:
 
 def waiting(node: Node) -> str:
     """What its hooks' side waits for."""
-    told = status(node)["life"]
+    told = report(node).get("life")
     return str(told["waiting"]) if told else ""
 
 
 def test_a_node_that_cannot_serve_is_replaced_and_one_that_leaves_or_is_alone_does_not_ask() -> None:
     with fleet(2, "gone", unhealthy_after="4s", drain={"quiet": "1s", "max": "8s"}) as lab:
         sick, other = in_service(lab, 2)
-        other.fail()  # it leaves already: its end is decided
         leave(lab, other)
+        other.fail()  # it leaves already: its end is decided
         lab.wait_until(lambda: state(lab, other.id) == "", 90, "the leaving node to go, its drain over")
         assert lab.cloud.calls().get(UNHEALTHY, 0) == 0
         sick.fail()  # alone: who would serve while it is replaced?
@@ -94,24 +104,18 @@ def test_a_node_that_cannot_serve_is_replaced_and_one_that_leaves_or_is_alone_do
         lab.wait_until(lambda: told in sick.agent_log(), 60, "it to be told")
         lab.wait_until(lambda: state(lab, sick.id) == "", 90, "it to go")
         lab.wait_until(lambda: len(in_service(lab, 2)) == 2, 90, "another one in its place")
-        assert lab.cloud.calls()[UNHEALTHY] == 1
-        assert serves(fresh)
+        assert lab.cloud.calls()[UNHEALTHY] >= 1  # and again where Auto Scaling takes its time
+        lab.wait_until(lambda: serves(fresh), 60, "the one that came to serve")
 
 
 def mute(node: Node) -> bool:
     """True when its agent's last pass found no HAProxy."""
-    return status(node)["proxy"] is None
+    return report(node)["proxy"] is None
 
 
 def last_pass(node: Node) -> float:
     """Wall clock of its agent's last pass."""
-    return float(status(node)["at"])
-
-
-def status(node: Node) -> dict[str, Any]:
-    """What its agent's last pass told."""
-    found: dict[str, Any] = json.loads((node.folder / "state" / "status.json").read_text())
-    return found
+    return float(report(node)["at"])
 
 
 def test_a_rebalance_recommendation_is_told_and_drains_the_node_by_choice() -> None:

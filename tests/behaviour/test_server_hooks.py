@@ -1,6 +1,5 @@
 """Terminate hooks of servers on the lab: the fleet lets an instance go once every node has drained it, by one voice, and never else."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,7 +12,7 @@ from hafleet.lab.fleet import Lab
 from hafleet.lab.node import Node
 from hafleet.lab.plan import EDGE, Plan
 from hafleet.lab.servers import PORT
-from tests.behaviour.test_lifecycle_node import Download, Trickle, serves
+from tests.behaviour.test_lifecycle_node import Download, Trickle, report, serves
 
 APP, HOOK = "app", "drain-lb"
 COMPLETE = "autoscaling.CompleteLifecycleAction"
@@ -39,7 +38,8 @@ def fleet(nodes: int = 3, *, timeout: int = 300, apps: int = 3, **extra: Any) ->
     """A lab whose application group has a hook that the settings name, and nodes that serve it."""
     source = {"asg": APP, "terminate_hook": HOOK}
     site = {"name": "site", "port": PORT, "sources": [source], "check": CHECK, "drain": "2m"}
-    with Lab(Plan(backends=[site], default_backend="site", extra=extra)) as lab:
+    aws = {"connect_timeout": "5s", "read_timeout": "60s", "max_attempts": 2}  # no call is made twice for being slow
+    with Lab(Plan(backends=[site], default_backend="site", extra={"aws": aws, **extra})) as lab:
         lab.cloud.control("POST", "physics", {"hook_least": 3, "terminating": 0.2, "boot": 0.2})
         lab.group(APP, apps)
         hook(lab, APP, HOOK, timeout)
@@ -80,7 +80,7 @@ def first(lab: Lab) -> Node:
 
 def ending(node: Node) -> str:
     """What this node's side of servers' hooks waits for, as its last pass told."""
-    told = json.loads((node.folder / "state" / "status.json").read_text())["endings"]
+    told = report(node).get("endings")
     return " ".join(row["waiting"] for row in told["rows"]) if told else ""
 
 

@@ -61,7 +61,7 @@ def begin(stage: Stage, haproxy: Haproxy) -> Node:
     return node
 
 
-@pytest.mark.timeout(900 if LONG else 300)
+@pytest.mark.timeout(900 if LONG else 600)
 def test_fifty_structural_changes_are_fifty_reloads_and_lose_no_request(haproxy: Haproxy, stage: Stage) -> None:
     node = begin(stage, haproxy)
     engineer = Engineer(stage, node, seed=haproxy.version[1])

@@ -123,7 +123,7 @@ def tampering(address: str, target: str) -> Iterator[Tampered]:
                 k: v for k, v in self.headers.items() if k.lower() not in {"host", "connection", "accept-encoding"}
             }
             asked = urllib.request.Request(target + self.path, body, headers)
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=10) as answer:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=60) as answer:
                 text = answer.read().decode()
             operation = (re.search(r"Action=(\w+)", body.decode()) or ["", ""])[1]
             changed = state.edit(operation, text)
@@ -150,7 +150,7 @@ def tampering(address: str, target: str) -> Iterator[Tampered]:
         yield state
     finally:
         server.shutdown()
-        thread.join(5)
+        thread.join(30)
         server.server_close()
 
 

@@ -34,13 +34,13 @@ def listening(path: Path, behave: Behave) -> Iterator[None]:
             yield
         finally:
             stop.set()
-            thread.join(5)
+            thread.join(30)
             path.unlink(missing_ok=True)
 
 
 def _one(connection: socket.socket, behave: Behave) -> None:
     with connection, contextlib.suppress(OSError):
-        connection.settimeout(10)
+        connection.settimeout(60)
         behave(connection)
 
 
@@ -75,7 +75,7 @@ def lying_master(real: Path, replies: bytes) -> Behave:
             connection.sendall(replies)
             return
         with socket.socket(socket.AF_UNIX) as master:
-            master.settimeout(10)
+            master.settimeout(60)
             master.connect(str(real))
             master.sendall(asked)
             master.shutdown(socket.SHUT_WR)
@@ -86,15 +86,21 @@ def lying_master(real: Path, replies: bytes) -> Behave:
 
 
 @contextmanager
-def late(path: Path, real: Path, seconds: float) -> Iterator[None]:
-    """A socket at ``path`` that refuses for so long, as a master's does while it executes itself anew; then it is ``real``."""
+def late(path: Path, real: Path, moment: threading.Event) -> Iterator[None]:
+    """A socket at ``path`` that refuses until this moment, as a master's does while it executes itself anew; then it is ``real``."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))  # never listens: connecting is refused
     beside = path.with_suffix(".real")
     beside.symlink_to(real)
-    timer = threading.Timer(seconds, lambda: os.replace(beside, path))
-    timer.start()
+
+    def open_it() -> None:
+        moment.wait()
+        os.replace(beside, path)
+
+    thread = threading.Thread(target=open_it, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        timer.join()
+        moment.set()
+        thread.join()

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
-from tests.resources import free_port
-
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -38,9 +36,9 @@ class Servers(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(self) -> None:
-        self.port = free_port("0.0.0.0")
         self.release = threading.Event()
-        super().__init__(("0.0.0.0", self.port), _Answer)
+        super().__init__(("0.0.0.0", 0), _Answer)
+        self.port = int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A health check that closes early is no error."""
@@ -57,7 +55,7 @@ def serving() -> Iterator[Servers]:
     finally:
         servers.release.set()
         servers.shutdown()
-        thread.join(5)
+        thread.join(30)
         servers.server_close()
 
 

@@ -34,7 +34,7 @@ from hafleet.reconcile import Ports, Reconciler
 from hafleet.web.metrics import Metrics
 from tests.faults.servers import Servers
 from tests.loglines import Kept, logged
-from tests.resources import Loopback
+from tests.resources import Loopback, allow
 
 HTTP, HEALTH, PEERS = 8000, 8403, 10000
 NODE = "i-0000000000000aaa0"
@@ -114,7 +114,7 @@ class Stage:
         check = {"path": "/healthz", "interval": "500ms", "fast": "100ms", "timeout": "3s", "rise": 1, "fall": 3}
         return {
             "fleet": "edge",
-            "aws": {"region": "eu-west-1", "connect_timeout": "1s", "read_timeout": "2s", "max_attempts": 1},
+            "aws": {"region": "eu-west-1", "connect_timeout": "5s", "read_timeout": "30s", "max_attempts": 1},
             "node": {"static": {"id": NODE, "private_ip": self.address, "zone": "eu-west-1a", "region": "eu-west-1"}},
             "peers": {"port": PEERS},
             "frontends": [{"name": "web", "bind": f"{self.address}:{HTTP}", "default_backend": "site"}],
@@ -182,6 +182,7 @@ class Stage:
     def assemble(self) -> Assembly:
         """``agent.Workshop.assemble``: the product's own parts, with the test's clock."""
         parts = compose.build(self.path, self.metrics.called)
+        allow(parts.ports.proxy, runtime=20.0, master=20.0)
         ports = self.ports(dataclasses.replace(parts.ports, clock=self.clock))
         made = self.reconciler(parts.settings, ports)
         return Assembly(parts.settings, parts.loaded.digest, made, parts.history, ())
@@ -211,7 +212,7 @@ class Stage:
             for number, handler in kept.items():
                 signal.signal(number, handler)
 
-    def settle(self, seconds: float = 15.0) -> Report:
+    def settle(self, seconds: float = 90.0) -> Report:
         """Passes until one has nothing left to do, hold or complain of, and every server in rotation is up."""
         last: list[Report] = []
 

@@ -336,7 +336,7 @@ def test_f12_of_two_reads_in_flight_the_one_that_began_earlier_never_wins(stage:
         first.start()
         wait(lambda: stage.cloud.control("GET", "faults")["faults"][0]["count"] == 0, 60, lambda: "the first question")
         stage.turn()  # the second read: it began later, and is taken first
-        first.join(10)
+        first.join(60)
     before = stage.picture()
     seen = late[0].by_name[group]
     shrunk = dataclasses.replace(seen, desired=1, instances=seen.instances[:1])  # what the group was then

@@ -99,7 +99,7 @@ def test_f02_control_without_the_read_timeout_the_pass_does_not_end(stage: Stage
         thread.start()
         assert not ended.wait(3)
         stage.cloud.heal()
-        thread.join(20)
+        thread.join(60)
     assert ended.is_set()
 
 

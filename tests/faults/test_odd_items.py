@@ -177,7 +177,7 @@ def test_f41_control_a_template_engine_alone_lets_the_same_name_open_an_admin_so
     path = tmp_path / "naive.cfg"
     path.write_text(text)
     assert "\n  stats socket ipv4@127.0.0.1:9 level admin\n" in text
-    done = subprocess.run([one_haproxy.binary, "-c", "-dW", "-f", path], capture_output=True, check=False, timeout=30)
+    done = subprocess.run([one_haproxy.binary, "-c", "-dW", "-f", path], capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr  # HAProxy has nothing against it
 
 
@@ -202,7 +202,7 @@ def test_f42_control_a_host_name_in_the_file_would_block_every_reload(one_haprox
     name = stage.folder / "named.cfg"
     (server,) = parse(stage.config.read_text()).servers.values()
     name.write_text(stage.config.read_text().replace(f" {server.address}:", " db.example.invalid:"))
-    done = subprocess.run([one_haproxy.binary, "-c", "-f", name], capture_output=True, check=False, timeout=30)
+    done = subprocess.run([one_haproxy.binary, "-c", "-f", name], capture_output=True, check=False, timeout=120)
     assert done.returncode == 1
     assert b"could not resolve" in done.stderr
 

@@ -19,7 +19,7 @@ from tests.faults.doubles import without
 from tests.faults.liars import late, listening, lying_master, silent
 from tests.faults.servers import Servers, squatter
 from tests.faults.stage import HandClock, Stage, held, wait
-from tests.resources import LoopbackPool
+from tests.resources import LoopbackPool, allow
 
 pytestmark = pytest.mark.xdist_group("faults-reloads")
 
@@ -128,27 +128,32 @@ def test_f46_a_socket_that_refuses_for_a_moment_is_tried_again(stage: Stage) -> 
     stage.boot({"asg": stage.group(1)})
     path = stage.folder / "late.sock"
     clock = _RealClock()
-    with late(path, stage.master, 0.3):
-        assert MasterCli(path, clock).processes().worker is not None
+    with late(path, stage.master, clock.twice):
+        assert MasterCli(path, clock, timeout=20.0).processes().worker is not None
     assert clock.waits > 1
 
 
 def test_f46_control_one_try_would_have_failed(stage: Stage) -> None:
     stage.boot({"asg": stage.group(1)})
     path = stage.folder / "late.sock"
-    with late(path, stage.master, 0.3), pytest.raises(ProxyUnavailable, match="refused"):
+    with late(path, stage.master, threading.Event()), pytest.raises(ProxyUnavailable, match="refused"):
         connect(path, 1.0)
 
 
 class _RealClock(HandClock):
-    """A clock that really waits, and counts how often."""
+    """A clock that really waits, and counts how often. Its own time stands still."""
 
     waits = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = threading.Event()  # set once it was waited for twice
+
     def wait(self, event: threading.Event, seconds: float) -> bool:
         self.waits += 1
-        event.wait(seconds)
-        return super().wait(event, seconds)
+        if self.waits > 1:
+            self.twice.set()
+        return event.wait(seconds)
 
 
 # --- row 47 -----------------------------------------------------------------------------------------------------------
@@ -195,6 +200,12 @@ def _hasty(ports: Ports) -> Ports:
     return dataclasses.replace(ports, proxy=HaproxyProxy(ports.proxy._settings, _Quick()))
 
 
+def _impatient(ports: Ports) -> Ports:
+    """For a master that never answers."""
+    allow(ports.proxy, runtime=20.0, master=0.7)
+    return ports
+
+
 class _Quick(HandClock):
     """A clock on which every wait is ten times as long."""
 
@@ -206,15 +217,16 @@ class _Quick(HandClock):
 
 
 def test_f48_the_master_that_never_closes_is_asked_with_a_closed_hand(versioned: Stage) -> None:
-    assert MasterCli(versioned.master, HandClock(), timeout=2.0).processes().worker is not None
+    assert MasterCli(versioned.master, HandClock(), timeout=20.0).processes().worker is not None
 
 
 def test_f48_control_a_client_that_keeps_its_side_open_waits_for_ever(versioned: Stage) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(1.0)
+        connection.settimeout(20.0)
         connection.connect(str(versioned.master))
         connection.sendall(b"show proc\n")
         assert b"master" in connection.recv(65536)
+        connection.settimeout(1.0)
         with pytest.raises(TimeoutError):
             connection.recv(65536)
 
@@ -226,6 +238,7 @@ def test_f48_a_master_that_never_answers_costs_its_timeout_and_no_more(stage: St
         with pytest.raises(ProxyUnavailable, match="not answered in time"):
             MasterCli(stage.folder / "mute.sock", HandClock(), timeout=0.3).ask("show proc")
         stage.sections["haproxy"]["master_socket"] = str(stage.folder / "mute.sock")
+        stage.ports = _impatient
         stage.write()
         report = stage.turn()
     assert any("mute.sock" in error and "not answered in time" in error for error in report.errors)

@@ -11,6 +11,7 @@ import pytest
 from hafleet.lab import proxy as eye
 from tests.faults.doubles import without
 from tests.faults.stage import HTTP, NODE, Stage, all_held, held, wait
+from tests.resources import sessions
 
 pytestmark = pytest.mark.xdist_group("faults-storms")
 
@@ -82,14 +83,20 @@ def _uptime(stage: Stage) -> int:
 @contextlib.contextmanager
 def held_connection(stage: Stage) -> Iterator[None]:
     """A request that is never finished keeps its worker alive."""
-    with socket.create_connection((stage.address, HTTP), 5) as connection:
+    with socket.create_connection((stage.address, HTTP), 60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        time.sleep(0.05)  # until the worker has accepted it
+        wait(lambda: sessions(stage.runtime, "web") > 0, 60, lambda: "the worker to accept it")
         yield
+
+
+def keep_old_workers(stage: Stage) -> None:
+    """None ends by a time limit of its own while the test looks."""
+    stage.sections["haproxy"] |= {"hard_stop_after": "10m", "timeout_http_request": "10m"}
 
 
 def test_f54_old_workers_are_capped_but_for_removals(stage: Stage) -> None:
     stage.sections["safety"]["max_old_workers"] = 2
+    keep_old_workers(stage)
     group = stage.group(2)
     stage.boot({"asg": group})
     with contextlib.ExitStack() as stack:
@@ -111,6 +118,7 @@ def test_f54_old_workers_are_capped_but_for_removals(stage: Stage) -> None:
 
 def test_f54_control_without_the_cap_they_pile_up(stage: Stage) -> None:
     stage.sections["safety"]["max_old_workers"] = 2
+    keep_old_workers(stage)
     stage.reconciler = without("old_workers")
     stage.boot({"asg": stage.group(1)})
     with contextlib.ExitStack() as stack:
@@ -127,6 +135,7 @@ def test_f54_control_without_the_cap_they_pile_up(stage: Stage) -> None:
 
 def test_f55_a_drain_does_not_end_early_while_an_old_worker_may_still_use_the_server(stage: Stage) -> None:
     group = stage.group(2)
+    keep_old_workers(stage)
     stage.boot({"asg": group})
     with held_connection(stage):
         change_structure(stage, "fresh")

@@ -6,31 +6,35 @@ from dataclasses import replace
 
 import pytest
 
-from hafleet.adapters.haproxy import HaproxyProxy
 from hafleet.core.model import Silent, Unknown, World
 from hafleet.lab.haproxies import Haproxy
 from hafleet.reconcile import Ports, Reconciler
 from tests.faults.conftest import StageMaker
 from tests.faults.liars import Behave, endless, garbage, listening, silent
 from tests.faults.stage import HTTP, Stage, held, wait
+from tests.resources import allow
 
 pytestmark = pytest.mark.xdist_group("faults-workers")
 
 
 @pytest.fixture
 def versioned(make_stage: StageMaker, haproxy: Haproxy) -> Stage:
-    """A calm node with two servers, on each version, whose agent does not wait long for answers."""
+    """A calm node with two servers, on each version."""
     stage = make_stage(haproxy)
-    stage.ports = impatient
     stage.boot({"asg": stage.group(2)})
     return stage
 
 
 def impatient(ports: Ports) -> Ports:
-    """The two seconds for an answer, scaled down."""
-    assert isinstance(ports.proxy, HaproxyProxy)
-    ports.proxy._runtime._timeout = ports.proxy._master._timeout = 0.7
+    """The two seconds for an answer of the worker, scaled down: for one that never answers."""
+    allow(ports.proxy, runtime=0.7, master=20.0)
     return ports
+
+
+def hurry(stage: Stage, seconds: float) -> None:
+    """From now on the worker may take so long for an answer."""
+    assert stage.assembly is not None
+    allow(stage.assembly.reconciler._ports.proxy, runtime=seconds, master=20.0)
 
 
 def gets_an_answer(stage: Stage) -> bool:
@@ -57,16 +61,19 @@ def test_f50_a_frozen_worker_is_replaced_after_three_probes_by_one_reload(versio
     os.kill(before.worker, signal.SIGSTOP)
     try:
         assert not gets_an_answer(stage)
+        hurry(stage, 0.7)
         for _ in range(2):
             report = stage.turn()
             assert not report.reloaded
             assert any("haproxy:" in error and "does not answer" in error for error in report.errors)
         assert stage.metric("haproxy_up") == 0
+        hurry(stage, 3.0)  # the new worker is asked, too
         report = stage.turn()
         assert report.reloaded == ("the worker hangs (3 passes)",), report.errors
         # All of them: the frozen worker's own listening sockets are gone with it.
         wait(lambda: all(gets_an_answer(stage) for _ in range(20)), 60, lambda: "traffic")
         after = stage.picture()
+        hurry(stage, 20.0)
         assert (after.text, after.reloads) == (before.text, before.reloads + 1)
         assert after.worker != before.worker
         report = stage.turn()
@@ -104,7 +111,7 @@ def test_f51_after_the_death_of_a_worker_the_agent_waits_for_the_supervisor_and_
     before = stage.picture()
     os.kill(before.worker, signal.SIGKILL)
     assert stage.process is not None
-    stage.process.wait(10)  # the master goes with its worker
+    stage.process.wait(60)  # the master goes with its worker
     reports = stage.turns(2)
     assert not any(report.reloaded or report.wrote for report in reports)
     assert all("haproxy:" in report.errors[0] for report in reports)
@@ -154,7 +161,7 @@ def _changes_go_by_reload(stage: Stage, group: str) -> None:
     report = stage.turn()
     assert report.reloaded and "changes go by reload" in report.reloaded[0], report.errors
     assert stage.installed() == set(stage.members(group))
-    assert gets_an_answer(stage)
+    wait(lambda: gets_an_answer(stage), 60, lambda: "traffic")
     assert not stage.turn().reloaded
 
 

@@ -23,6 +23,7 @@ from hafleet.core.model import Rendered, Worker
 from hafleet.core.settings import Haproxy as Settings
 from hafleet.errors import ProxyUnavailable
 from hafleet.lab.haproxies import Haproxy
+from tests.resources import allow
 
 CHECK = "check inter 100ms fall 2 rise 1"
 
@@ -76,6 +77,7 @@ class Rig:
             server_state=str(folder / "server-state"),
         )
         self.proxy = HaproxyProxy(self.settings, SystemClock())
+        allow(self.proxy, runtime=20.0, master=20.0)
         self.features = features(haproxy.version)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -95,9 +97,10 @@ class Rig:
             "    option redispatch 1",
             "    option idle-close-on-response",
             "    retries 3",
-            "    timeout connect 1s",
-            "    timeout client 10s",
-            "    timeout server 10s",
+            "    timeout connect 10s",
+            "    timeout client 60s",
+            "    timeout server 60s",
+            "    timeout check 5s",
             "frontend web",
             f"    bind {self.address}:8000",
             f"    use_backend %[path,map({self.settings.maps_dir}/paths.map,site)]",

@@ -110,8 +110,10 @@ class TestLimits:
 
 class TestPhysics:
     def test_an_instance_is_pending_before_it_serves(self, cloud: Cloud) -> None:
+        cloud.control("POST", "physics", {"groups": {"boot": {"boot": 600}}})
         cloud.create_group("boot", 2, {})
         assert states(cloud, "boot") == ["Pending", "Pending"]
+        cloud.control("POST", "physics", {"groups": {"boot": {"boot": 0.2}}})
         settled(cloud, "boot", 2)
 
     def test_instances_are_spread_over_the_zones_and_the_oldest_leaves(self, cloud: Cloud) -> None:
@@ -119,6 +121,7 @@ class TestPhysics:
         settled(cloud, "zones", 4)
         first, *_ = members = [m for m in cloud.machines() if m.group == "zones"]
         assert sorted(m.zone for m in members) == [f"{REGION}a"] * 2 + [f"{REGION}b"] * 2
+        cloud.control("POST", "physics", {"groups": {"zones": {"terminating": 600}}})
         cloud.scale("zones", 3)
         assert [m.id for m in cloud.machines() if m.lifecycle == "Terminating"] == [first.id]
 
@@ -126,9 +129,11 @@ class TestPhysics:
         cloud.create_group("leave", 1, {})
         settled(cloud, "leave", 1)
         [machine] = [m for m in cloud.machines() if m.group == "leave"]
+        cloud.control("POST", "physics", {"groups": {"leave": {"terminating": 600}}})
         cloud.scale("leave", 0)
         assert states(cloud, "leave") == ["Terminating"]
         assert next(m for m in cloud.machines() if m.id == machine.id).ec2 == "running"
+        cloud.control("POST", "physics", {"groups": {"leave": {"terminating": 0.2}}})
         settled(cloud, "leave", 0)
         [found] = cloud.ec2.describe_instances(InstanceIds=[machine.id])["Reservations"][0]["Instances"]
         assert found["State"]["Name"] == "terminated"

@@ -40,9 +40,10 @@ defaults
   mode http
   option redispatch 1
   option idle-close-on-response
-  timeout connect 1s
-  timeout client 5s
-  timeout server 5s
+  timeout connect 10s
+  timeout client 30s
+  timeout server 30s
+  timeout check 5s
 frontend web
   bind {node.http}
   default_backend shop
@@ -75,7 +76,7 @@ class TestFleet:
         assert set(count.instances) == {m.id for m in lab.members("shop-blue")}
 
     def test_convergence_is_asked_of_haproxy_and_not_believed(self, lab: Lab) -> None:
-        assert lab.converged()
+        lab.wait_converged()
         victim = lab.members("shop-blue")[0]
         lab.crash(victim.id)
         lab.wait_until(lambda: not lab.converged(), 60, "HAProxy to find the crashed server")
@@ -90,7 +91,7 @@ class TestFleet:
         assert lab.expected("shop") == frozenset()
         assert not lab.converged()
         lab.plan.set_weight("shop", "shop-blue", 100)
-        assert lab.converged()
+        lab.wait_converged()
 
     def test_a_killed_haproxy_comes_back_and_its_reloads_are_still_known(self, lab: Lab) -> None:
         node = lab.nodes[0]
@@ -156,7 +157,7 @@ class TestFleet:
         with Lab(agents=False) as other:
             assert other.network.number != lab.network.number
             assert other.cloud.machines() == ()
-        assert lab.converged()
+        lab.wait_converged()
 
 
 class TestWatch:
@@ -257,7 +258,7 @@ class TestCommands:
             [sys.executable, "-m", "hafleet.cli", "lab", *words],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
 
@@ -286,7 +287,7 @@ class TestCommands:
         assert f"dns {before['dns']}  dig +short @" in said
         assert all(f"{DNS_NAME}  {node['id']}  {node['address']}  weight 100" in said for node in before["nodes"])
         assert self.ask("down").returncode == 0
-        assert up.wait(20) == 0
+        assert up.wait(120) == 0
         wait_until(lambda: not folder.exists() and not own_processes(folder), 60, "everything to be gone")
         gone = self.ask("status")
         assert (gone.returncode, "hafleet lab up" in gone.stderr) == (1, True)
@@ -298,7 +299,7 @@ class TestCommands:
         folder = Path(self.status()["nodes"][0]["folder"]).parent
         assert own_processes(folder)
         up.send_signal(number)
-        up.wait(20)
+        up.wait(120)
         wait_until(lambda: not folder.exists() and not own_processes(folder), 60, "everything to be gone")
 
 

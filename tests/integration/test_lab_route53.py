@@ -75,7 +75,9 @@ class TestBatches:
         assert records(cloud, zone) == before
 
     def test_a_change_becomes_insync(self, cloud: Cloud, zone: str) -> None:
+        cloud.control("POST", "route53", {"insync": 4})  # it must be seen before
         made = change(cloud, zone, create(weighted("i-a")))
+        cloud.control("POST", "route53", LIMITS)
         assert cloud.route53.get_change(Id=made)["ChangeInfo"]["Status"] == "PENDING"
         wait_until(lambda: cloud.route53.get_change(Id=made)["ChangeInfo"]["Status"] == "INSYNC", 60, "INSYNC")
         code, _, status = refusal(lambda: cloud.route53.get_change(Id="C1"))

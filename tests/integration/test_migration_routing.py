@@ -124,7 +124,7 @@ def by_sni(address: str, name: str) -> str:
     client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
-    with socket.create_connection((address, TLS), timeout=10) as connection:
+    with socket.create_connection((address, TLS), timeout=60) as connection:
         try:
             connection.sendall(outgoing.read())
             return receive(connection).decode()

@@ -17,7 +17,7 @@ from hafleet.core.settings import Haproxy as Settings
 from hafleet.errors import ProxyUnavailable, UnexpectedReply
 from hafleet.lab.haproxies import Haproxy
 from tests.integration.rig import Config, Srv, rigged, servers, wait
-from tests.resources import Loopback
+from tests.resources import Loopback, allow
 
 INFO = b"Version: 2.6.12\nPid: 7\nUptime_sec: 1\n"
 
@@ -49,7 +49,7 @@ def fake(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
         finally:
             stop.set()
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+            thread.join(30)
 
 
 def hang(connection: socket.socket) -> None:
@@ -98,7 +98,7 @@ def test_a_runtime_socket_that_misbehaves_is_unavailable(
     tmp_path: Path, talk: Callable[[socket.socket], None], message: str
 ) -> None:
     with fake(tmp_path / "s", talk), pytest.raises(ProxyUnavailable, match=message):
-        RuntimeApi(tmp_path / "s", timeout=0.3).pid()
+        RuntimeApi(tmp_path / "s", timeout=0.3 if talk is hang else 20.0).pid()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_master_socket_that_misbehaves_is_unavailable(
             threading.Event().wait(1)  # the real master keeps its side open as well
 
     with fake(tmp_path / "s", keep_open), pytest.raises(ProxyUnavailable, match=message):
-        MasterCli(tmp_path / "s", SystemClock(), timeout=0.3).processes()
+        MasterCli(tmp_path / "s", SystemClock(), timeout=0.3 if talk is hang else 20.0).processes()
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,13 @@ def test_a_socket_that_is_not_there_is_unavailable_at_once(tmp_path: Path, ask: 
     with pytest.raises(ProxyUnavailable, match="No such file") as error:
         ask(tmp_path / "s")
     assert error.value.where == str(tmp_path / "s")
+
+
+class Still(SystemClock):
+    """Waits, and its time stands still: no wait is ever too long."""
+
+    def monotonic(self) -> float:
+        return 0.0
 
 
 def test_a_master_that_refuses_for_a_moment_is_waited_for(tmp_path: Path) -> None:
@@ -141,7 +148,7 @@ def test_a_master_that_refuses_for_a_moment_is_waited_for(tmp_path: Path) -> Non
     with fake(aside, answer):
         swap = threading.Timer(0.3, aside.replace, (path,))
         swap.start()
-        assert MasterCli(path, SystemClock(), timeout=0.5).processes().master.pid == 9
+        assert MasterCli(path, Still(), timeout=20.0).processes().master.pid == 9
         swap.join()
 
 
@@ -152,11 +159,11 @@ def test_a_worker_that_changed_during_the_batch_is_told(tmp_path: Path) -> None:
         scripted(INFO.replace(b"7", next(pids)), b"")(connection)
 
     with fake(tmp_path / "s", talk), pytest.raises(ProxyUnavailable, match="8 answers instead of 7"):
-        RuntimeApi(tmp_path / "s", timeout=1).run(7, [Command("set server a/b weight 1", "set")])
+        RuntimeApi(tmp_path / "s", timeout=20).run(7, [Command("set server a/b weight 1", "set")])
 
 
 def test_bytes_that_are_no_text_are_quoted_in_the_message(tmp_path: Path) -> None:
-    api = RuntimeApi(tmp_path / "s", timeout=1)
+    api = RuntimeApi(tmp_path / "s", timeout=20)
     with fake(tmp_path / "s", scripted(INFO, b"\xff\xfe said\r\nno")), pytest.raises(UnexpectedReply, match="said no"):
         api.run(7, [Command("set server a/b weight 1", "set")])
 
@@ -198,6 +205,7 @@ def test_a_stopped_worker_is_unavailable_and_a_reload_replaces_it(
     a = Srv("i-0000000a", loopback.address())
     with servers([a.address]), rigged(haproxy, tmp_path, loopback.address()) as rig:
         worker = rig.start(Config({"site": (a,)}))
+        allow(rig.proxy, runtime=2.0, master=20.0)
         os.kill(worker.pid, signal.SIGSTOP)
         try:
             with pytest.raises(ProxyUnavailable, match="does not answer in time"):

@@ -199,8 +199,8 @@ def test_peers_replicate_and_with_tls_refuse_whoever_cannot_prove_himself(
             members = {"site": [member("i-0abc", server.address)]}
             fleets[name] = Fleet(stack, haproxy, folder)
             fleets[name].start(settings, make_desired(members, others, node))
-        wait_for(lambda: "ESTA" in fleets["i-0bbb"].run("show peers"), "the peers to find each other", 30)
+        wait_for(lambda: "ESTA" in fleets["i-0bbb"].run("show peers"), "the peers to find each other", 90)
         assert get(nodes["i-0aaa"], 8000) == (200, "one")
-        wait_for(lambda: "key=" in fleets["i-0bbb"].run("show table site"), "the entry to arrive", 30)
+        wait_for(lambda: "key=" in fleets["i-0bbb"].run("show table site"), "the entry to arrive", 90)
         assert "server_key=i-0abc" in fleets["i-0bbb"].run("show table site")
         assert reply_to_greeting(nodes["i-0bbb"], HELLO).startswith(b"200") is not secured

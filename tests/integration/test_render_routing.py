@@ -194,7 +194,7 @@ def handshake(server_name: str | None) -> bytes:
 
 def answer(address: str, port: int, *parts: bytes) -> str:
     """What a TCP frontend's server answers to these bytes; "" when the connection is refused or closed."""
-    with socket.create_connection((address, port), timeout=10) as connection:
+    with socket.create_connection((address, port), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             for part in parts:
@@ -239,11 +239,11 @@ def test_tls_ends_here_and_the_host_still_chooses(stage: Stage) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with socket.create_connection((stage.address, 8004), timeout=10) as plain:
+    with socket.create_connection((stage.address, 8004), timeout=60) as plain:
         with context.wrap_socket(plain, server_hostname="example.com") as client:
             assert client.selected_alpn_protocol() == "h2"
     context.set_alpn_protocols(["http/1.1"])
-    with socket.create_connection((stage.address, 8004), timeout=10) as plain:
+    with socket.create_connection((stage.address, 8004), timeout=60) as plain:
         with context.wrap_socket(plain, server_hostname="example.com") as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a.example.org\r\nConnection: close\r\n\r\n")
             assert receive(client).endswith(b"\r\n\r\nsite")
