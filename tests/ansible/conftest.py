@@ -1,5 +1,7 @@
 """Images baked by the role, and machines booted from them: one of each per suite, for all tests of that suite."""
 
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -128,10 +130,33 @@ def base(suite: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
-    folder = tmp_path_factory.mktemp("packages")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what all workers of this run use."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One worker at a time: what it makes there is whole when the next one looks."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def packages(shared: Path) -> Packages:
+    folder = shared / "packages"
+    with alone(folder):
+        found = sorted(folder.glob("*_0.1.0-?_*.deb"))
+        return Packages(*found) if len(found) > 1 else build(folder)
+
+
+def build(folder: Path) -> Packages:
+    """Both packages, and beside that the bare systems: building computes, and bootstrapping waits for the network and the disk."""
     built = os.environ.get("HAFLEET_DEB")  # one that was built before saves a minute
-    with ThreadPoolExecutor() as pool:  # building computes, and bootstrapping waits for the network and the disk
+    with ThreadPoolExecutor() as pool:
         trees = [pool.submit(bootstrap, suite, base(suite)) for suite in SUITES]
         if built:
             shutil.copy(built, folder)
@@ -144,26 +169,40 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     run("dpkg-deb", "--raw-extract", old, folder / "raw")
     control = folder / "raw/DEBIAN/control"
     control.write_text(control.read_text().replace("Version: 0.1.0-1", "Version: 0.1.0-2"))
-    run("nice", "dpkg-deb", "--root-owner-group", "-Zgzip", "--build", folder / "raw", new)
+    run("nice", "dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", folder / "raw", new)
     return Packages(old, new)
 
 
 @pytest.fixture(scope="session", params=SUITES)
 def baked(
-    request: pytest.FixtureRequest, packages: Packages, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, packages: Packages, shared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Baked]:
-    """An image of each suite, baked as build-ami.yml does it: looked at, made and verified, made and verified again."""
-    folder = tmp_path_factory.mktemp(request.param)
-    root = copy_tree(base(request.param), folder / "image")
+    """An image of each suite, baked as build-ami.yml does it. It stays as it is: change a layer over it."""
+    ansible = Ansible(tmp_path_factory.mktemp(request.param), packages.old)
+    home = shared / str(request.param)
+    said, user = home / "said.json", home / f"user-{os.getpid()}"
+    with alone(home):
+        if not said.exists():
+            said.write_text(json.dumps(bake(home / "image", request.param, ansible)))
+        user.touch()
+    yield Baked(home / "image", ansible, **json.loads(said.read_text()))
+    with alone(home):
+        user.unlink()
+        if not list(home.glob("user-*")):
+            said.unlink()
+            remove_tree(home / "image")
+
+
+def bake(root: Path, suite: str, ansible: Ansible) -> dict[str, object]:
+    """Look at it, make and verify it, make and verify it again; what the runs printed."""
+    copy_tree(base(suite), root)
     hasten(root)
-    ansible = Ansible(folder, packages.old)
     with mounted(root):
         fresh = ansible.play("build-ami.yml", root, "--check", "--diff", hafleet_pull=True)
         left = [name for name in LAID if (root / name).exists()]
         first, second = (ansible.play("build-ami.yml", root, hafleet_pull=True) for _ in range(2))
-        assert not recap(first)["failed"], first
-    yield Baked(root, ansible, fresh, left, first, second)
-    remove_tree(root)
+    assert not recap(first)["failed"], first
+    return {"fresh": fresh, "left": left, "first": first, "second": second}
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +220,7 @@ def net() -> Iterator[Network]:
 @pytest.fixture(scope="session")
 def node(baked: Baked, net: Network) -> Iterator[Machine]:
     """A machine booted from a copy of the image."""
-    machine = Machine(copy_tree(baked.root, baked.root.with_name("node")), net.name)
+    machine = Machine(copy_tree(baked.root, baked.ansible.folder / "node"), net.name)
     try:
         machine.on()
         yield machine
@@ -193,7 +232,7 @@ def node(baked: Baked, net: Network) -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def fleet_tree(baked: Baked) -> Iterator[Path]:
     """The image with the settings of a fleet in the local AWS, put there by the role."""
-    root = copy_tree(baked.root, baked.root.with_name("fleet"))
+    root = copy_tree(baked.root, baked.ansible.folder / "fleet")
     over: dict[str, object] = {"hafleet_settings": cloud.SETTINGS, "hafleet_environment": cloud.ENVIRONMENT}
     with mounted(root):
         said = baked.ansible.play("node.yml", root, **over)

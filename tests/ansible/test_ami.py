@@ -1,12 +1,13 @@
 """From a bare image to a node under traffic: baked by the role, booted, upgraded, rolled back, rebooted, purged. In this order."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ansible.conftest import IMDS, LAID, NODE, SETTINGS, Baked, Packages, Traffic, lacking, recap
-from tests.ansible.machine import Machine, mounted, run, until
+from tests.ansible.machine import Machine, copy_tree, mounted, remove_tree, run, until
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
@@ -51,20 +52,25 @@ def test_an_image_holds_no_haproxy_cfg_and_started_nothing(baked: Baked) -> None
     assert not list((baked.root / "run").glob("haproxy/*"))
 
 
-def test_settings_that_the_agent_refuses_never_take_the_place_of_good_ones(baked: Baked) -> None:
-    before = (baked.root / "etc/hafleet/hafleet.yaml").read_text()
-    with mounted(baked.root):
-        said = baked.ansible.play("node.yml", baked.root, hafleet_settings={**SETTINGS, "backends": []})
+@pytest.fixture
+def layer(baked: Baked, tmp_path: Path) -> Iterator[Path]:
+    """The image, to be changed."""
+    root = copy_tree(baked.root, tmp_path / "layer")
+    with mounted(root):
+        yield root
+    remove_tree(root)
+
+
+def test_settings_that_the_agent_refuses_never_take_the_place_of_good_ones(baked: Baked, layer: Path) -> None:
+    before = (layer / "etc/hafleet/hafleet.yaml").read_text()
+    said = baked.ansible.play("node.yml", layer, hafleet_settings={**SETTINGS, "backends": []})
     assert recap(said)["failed"] == 1 and "backends" in said
-    assert (baked.root / "etc/hafleet/hafleet.yaml").read_text() == before
+    assert (layer / "etc/hafleet/hafleet.yaml").read_text() == before
 
 
-def test_verify_notices_what_is_not_as_it_should_be(baked: Baked) -> None:
-    folder = baked.root / "etc/haproxy"
-    with mounted(baked.root):
-        folder.chmod(0o2777)
-        said = baked.ansible.play("verify.yml", baked.root)
-        folder.chmod(0o2750)
+def test_verify_notices_what_is_not_as_it_should_be(baked: Baked, layer: Path) -> None:
+    (layer / "etc/haproxy").chmod(0o2777)
+    said = baked.ansible.play("verify.yml", layer)
     assert recap(said)["failed"] == 1 and "/etc/haproxy: wanted hafleet 2750, found hafleet 2777" in said
 
 

@@ -55,7 +55,7 @@ def commit(root: Path, variables: dict[str, object]) -> None:
 @pytest.fixture(scope="module")
 def region(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     """One whose image has no settings, and whose launch template says where they are."""
-    root = copy_tree(baked.root, baked.root.with_name("pull"))
+    root = copy_tree(baked.root, baked.ansible.folder / "pull")
     (root / "etc/hafleet/hafleet.yaml").unlink()
     commit(root, {"hafleet_settings": cloud.SETTINGS, "hafleet_environment": cloud.ENVIRONMENT})
     shutil.copy(Path(__file__).with_name("user_data.py"), root / "usr/local/sbin/user-data")
