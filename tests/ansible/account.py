@@ -44,16 +44,16 @@ SETTINGS: dict[str, Any] = {
     "fleet": FLEET,
     "frontends": [{"name": "web", "bind": ":80", "default_backend": "site"}],
     "backends": [{"name": "site", "port": PORT, "sources": [{"asg": APP}], "check": CHECK, "drain": "2s"}],
-    "dns": {**shop_dns(), "reap": {"interval": "1h"}},  # what the dead left is destroy.yml's business here
+    "dns": {**shop_dns(), "interval": "5s", "reap": {"interval": "1h"}},  # what the dead left is destroy.yml's here
     "lifecycle": {**shop_life(), "join_timeout": "10m"},
-    "events": {"queue": "auto", "interval": "1s"},
+    "events": {"queue": "auto"},
 }
 
 
 def plan() -> Plan:
     """The settings of the nodes: those of the fleet, at their own addresses and ports."""
     extra = {key: SETTINGS[key] for key in ("fleet", "lifecycle", "events")}
-    return Plan(backends=SETTINGS["backends"], default_backend="site", dns=SETTINGS["dns"], extra=extra)
+    return Plan(backends=SETTINGS["backends"], default_backend="site", interval=5.0, dns=SETTINGS["dns"], extra=extra)
 
 
 def lacking() -> str:

@@ -28,6 +28,10 @@ options:
         description: The field of the answer to return.
         type: str
         required: true
+      absent:
+        description: The error that means that it is not there.
+        type: str
+        default: ""
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -47,7 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 found:
-  description: What is in the fields, in the order of the questions; an empty list where a field is not there.
+  description: What is in the fields, in the order of the questions; an empty list where it is not there.
   returned: always
   type: list
   elements: raw
@@ -58,6 +62,7 @@ try:
 except ImportError:
     pass  # AnsibleAWSModule says so
 
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
@@ -66,6 +71,7 @@ QUESTION = {
     "call": {"required": True},
     "arguments": {"type": "dict", "default": {}},
     "field": {"required": True},
+    "absent": {"default": ""},
 }
 
 
@@ -88,6 +94,8 @@ def main():
             clients[service] = module.client(service)
         try:
             found.append(ask(clients[service], call, asked["arguments"]).get(asked["field"]) or [])
+        except is_boto3_error_code(asked["absent"] or "nothing"):
+            found.append([])
         except (BotoCoreError, ClientError) as error:
             module.fail_json_aws(error, msg=f"{service}: {call} failed")
     module.exit_json(changed=False, found=found)

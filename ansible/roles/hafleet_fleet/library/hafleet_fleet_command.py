@@ -49,8 +49,8 @@ said:
   type: str
 """
 
-import os
 import shutil
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -71,13 +71,12 @@ def main():
         module.fail_json(
             msg=f"{told['command']} is no command here: pip install hafleet, or set hafleet_fleet_command to where it is"
         )
-    path = os.path.join(module.tmpdir, "hafleet.yaml")  # a folder of this user alone, gone after the task
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(told["settings"])
+    path = Path(module.tmpdir) / "hafleet.yaml"  # a folder of this user alone, gone after the task
+    path.write_text(told["settings"], encoding="utf-8")
     argv = [told["command"], *told["words"], f"--config={path}"]
     code, said, wrong = module.run_command(argv, environ_update={"AWS_DEFAULT_REGION": told["region"]})
     if code not in told["calm"]:
-        why = (wrong or said).replace(path, "hafleet_fleet_settings").strip()
+        why = (wrong or said).replace(str(path), "hafleet_fleet_settings").strip()
         module.fail_json(msg=f"hafleet {' '.join(told['words'])}: {why}", rc=code, said=said)
     module.exit_json(changed=told["idle"] is not None and said.strip() != told["idle"], said=said.strip())
 
