@@ -13,6 +13,12 @@ variable "package" {
   description = "What `make deb` built."
 }
 
+variable "extra" {
+  type        = list(string)
+  default     = []
+  description = "More arguments of ansible-playbook, such as [\"-e\", \"hafleet_pull=true\"] or [\"-e\", \"@edge.yml\"]."
+}
+
 variable "region" {
   type    = string
   default = "eu-west-1"
@@ -49,7 +55,7 @@ build {
   provisioner "ansible" {
     playbook_file    = "${path.root}/../playbooks/build-ami.yml"
     ansible_env_vars = ["ANSIBLE_CONFIG=${path.root}/../ansible.cfg"]
-    extra_arguments  = ["-e", "hafleet_package=${abspath(var.package)}"]
+    extra_arguments  = concat(["-e", "hafleet_package=${abspath(var.package)}"], var.extra)
     use_proxy        = false
   }
 }
