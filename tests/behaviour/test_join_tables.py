@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from hafleet.lab import proxy as eye
+from hafleet.lab.cloud import NODES
 from hafleet.lab.fleet import Lab
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.node import HTTP_PORT, PEER_PORT, Node
@@ -29,7 +30,7 @@ SITE = {
 @contextmanager
 def fleet(haproxy: Haproxy, peers_timeout: str, settle: str = "8s") -> Iterator[tuple[Lab, Node]]:
     """One node in service whose table is full, in a group with a launch hook. It takes its time to list a newcomer."""
-    times = {"join_timeout": "120s", "peers_timeout": peers_timeout}
+    times = {"join_timeout": "15m", "peers_timeout": peers_timeout}
     peers = {"port": PEER_PORT, "settle": settle}
     plan = Plan(backends=[SITE], default_backend="site", extra={"lifecycle": times, "peers": peers})
     with Lab(plan, binary=str(haproxy.binary)) as lab:
@@ -47,7 +48,7 @@ def fleet(haproxy: Haproxy, peers_timeout: str, settle: str = "8s") -> Iterator[
 
 def in_service(lab: Lab, count: int) -> list[Node]:
     """The nodes, once so many have been launched; the oldest first."""
-    lab.wait_until(lambda: len(lab.members(EDGE)) == count and len(lab.nodes) == count, 120, f"{count} nodes")
+    lab.wait_until(lambda: len(lab.members(EDGE)) == count and len(lab.nodes) == count, 240, f"{count} nodes")
     return list(lab.nodes)
 
 
@@ -82,14 +83,16 @@ def homes(node: Node, users: range) -> set[str]:
 
 
 def test_a_node_that_joins_has_every_entry_before_it_is_announced(haproxy: Haproxy) -> None:
-    with fleet(haproxy, "60s") as (lab, first):
+    with fleet(haproxy, "10m") as (lab, first):
+        refused = lab.cloud.fault("5xx", operation="CompleteLifecycleAction", caller=NODES)
         lab.scale(EDGE, 2)
         lab.wait_until(lambda: len(lab.nodes) == 2, 60, "a second node")
         second = lab.nodes[1]
-        seen = -1
-        while second.id not in {machine.id for machine in lab.members(EDGE)}:
-            seen = entries(second)  # the last look before it is in service
-        assert seen == ENTRIES
+        lab.wait_until(lambda: lab.cloud.faulted() > 0, 300, "it to say that it serves")
+        assert [machine.id for machine in lab.members(EDGE)] == [first.id]
+        assert entries(second) == ENTRIES  # before it is in service
+        lab.cloud.heal(refused)
+        in_service(lab, 2)
         assert entries(second) == ENTRIES
         assert homes(second, range(40)) == homes(first, range(1)) == {min(first.in_rotation("site"))}
         assert "peers_first" in second.agent_log()

@@ -47,7 +47,7 @@ ZONE, NAME = "example.test", "lb.example.test"
 EDGE, BLUE, GREEN = "edge", "site-blue", "site-green"
 POOL = {"hafleet:pool": "edge"}
 GHOST = "i-0dead000000000001"
-LONG = 30.0  # seconds; a bound for waiting
+LONG = 60.0  # seconds; a bound for waiting
 
 
 class Trouble(Exception):

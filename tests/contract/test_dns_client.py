@@ -80,7 +80,7 @@ def script(server: tuple[str, dict[str, Script]], monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def account(script: Script) -> Account:
-    return Account(Aws(region="eu-west-1", connect_timeout=2.0, read_timeout=2.0), script.on_call)
+    return Account(Aws(region="eu-west-1", connect_timeout=20.0, read_timeout=20.0), script.on_call)
 
 
 @pytest.fixture

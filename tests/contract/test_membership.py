@@ -27,7 +27,7 @@ def stage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
     if request.param == "memory":
         return InMemory()
     endpoint = request.getfixturevalue("moto_endpoint")
-    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=10).close()
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=60).close()
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

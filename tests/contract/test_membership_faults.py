@@ -27,7 +27,7 @@ from tests.fakes.awshttp import (
 from tests.fakes.worlds import iid
 
 LIST, DESCRIBE = "DescribeAutoScalingGroups", "DescribeInstances"
-SETTINGS = Aws(region="eu-west-1", max_attempts=1, connect_timeout=2.0, read_timeout=0.5)
+SETTINGS = Aws(region="eu-west-1", max_attempts=1, connect_timeout=20.0, read_timeout=20.0)
 TAG = frozenset({("app", "site")})
 NONE: frozenset[str] = frozenset()
 
@@ -308,9 +308,10 @@ def test_what_is_no_answer_is_unavailable(script: Script, membership: AsgMembers
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_hangs_is_given_up(
-    membership: AsgMembership, monkeypatch: pytest.MonkeyPatch, told: list[tuple[str, str]]
-) -> None:
+@pytest.mark.usefixtures("script")
+def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, told: list[tuple[str, str]]) -> None:
+    hasty = SETTINGS.model_copy(update={"read_timeout": 0.5})
+    membership = AsgMembership(Account(hasty, lambda operation, _, outcome: told.append((operation, outcome))))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(SourceUnavailable, match="Read timeout"):

@@ -21,7 +21,7 @@ from hafleet.lab.processes import wait_until
 
 ACCOUNT = "123456789012"
 SCOPE = Scope(ACCOUNT, frozenset({"site"}))
-LONG = 30.0  # seconds; a bound for waiting
+LONG = 60.0  # seconds; a bound for waiting
 
 
 def event(kind: str = "Launch", group: str = "site") -> str:

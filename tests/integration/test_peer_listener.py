@@ -19,7 +19,7 @@ from hafleet.ports import PeerWatch
 from tests.pki import Authority
 
 NAME = "i-00000000000000aaa"
-LONG = 30.0  # seconds; a bound for waiting
+LONG = 60.0  # seconds; a bound for waiting
 HELLO = f"HAProxyS 2.1\n{NAME}\ni-00000000000000bbb 24387 1\n".encode()
 
 

@@ -23,7 +23,7 @@ from hafleet.lab.dns_answers import Client, Zone
 from hafleet.lab.dns_server import DnsServer
 
 HOST = "127.0.0.1"
-TIMEOUT = 5.0  # seconds; an upper bound of waiting
+TIMEOUT = 30.0  # seconds; an upper bound of waiting
 PATIENCE = 6  # questions
 
 

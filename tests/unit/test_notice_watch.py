@@ -13,7 +13,7 @@ from hafleet.errors import MetadataUnavailable
 
 SPOT = Notice("terminate", 1000.0)
 SILENT = MetadataUnavailable("it does not answer")
-LONG = 10.0  # seconds; a bound for waiting, never reached
+LONG = 60.0  # seconds; a bound for waiting, never reached
 
 
 class Stage:

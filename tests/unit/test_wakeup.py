@@ -40,7 +40,7 @@ def test_a_wake_from_another_thread_ends_the_wait() -> None:
     assert box.take() == ("late",)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_a_signal_may_come_at_any_line_of_wait_and_take() -> None:
     """Its handler runs in this thread: a lock that this thread holds just then would never be free again."""
     box = wakeups()
