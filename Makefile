@@ -34,7 +34,7 @@ test: lint types contracts haproxies ## everything: lint, types, layers, all tes
 .PHONY: deep
 deep: haproxies ## what `make test` leaves out: the demo and the traffic tests on each HAProxy, more random pairs and interleavings
 	@echo '== deep tests'
-	@HAFLEET_DEEP=only scripts/pytest-alone tests -n $(DEEP_WORKERS) --dist loadgroup $(ARGS)
+	@HAFLEET_DEEP=only scripts/pytest-alone tests -n $(DEEP_WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py \
 		tests/behaviour/test_dns_interleavings.py -n $(WORKERS) --dist loadgroup $(ARGS)
 
