@@ -188,6 +188,10 @@ class Account:
         found = self.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
         return {item["Endpoint"].rpartition(":")[2] for item in found}
 
+    def completed(self) -> int:
+        """How many lifecycle actions nodes have completed."""
+        return self.cloud.calls().get("autoscaling.CompleteLifecycleAction", 0)
+
     def checks(self, fleet: str) -> int:
         """How many health checks a fleet has."""
         found = self.client("route53").list_health_checks()["HealthChecks"]
