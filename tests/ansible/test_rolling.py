@@ -204,17 +204,18 @@ def test_a_named_node_is_drained_and_brought_back(fleet: Fleet) -> None:
 
 def test_the_gate_believes_no_status_of_an_agent_that_stands_still(fleet: Fleet) -> None:
     node = fleet.nodes[0]
+    agent = node.machine.shown("hafleet", "MainPID")
     over = {"hafleet_hosts": node.id, "hafleet_want": "ready", "hafleet_gate_retries": 2}
-    node.machine.run("systemctl", "kill", "--signal", "STOP", "hafleet")
+    node.machine.run("sh", "-c", f"kill -STOP {agent}")
     try:
         done = fleet.playbooks.play("drain.yml", **over)
     finally:
-        node.machine.run("systemctl", "kill", "--signal", "CONT", "hafleet")
+        node.machine.run("sh", "-c", f"kill -CONT {agent}")
     assert "phase serving" in node.status()  # that is what the status file said all the time
     assert done.code == 2 and "the agent has made no pass" in done.told, done.said
 
 
 def test_the_traffic_would_notice_a_node_that_dies_undrained(fleet: Fleet) -> None:
     with Traffic(fleet.region.processes, fleet.region.by_name, rate=30, clients=6) as traffic:
-        fleet.nodes[0].machine.run("systemctl", "kill", "--signal", "KILL", "haproxy")
+        fleet.nodes[0].machine.run("sh", "-c", "kill -KILL $(ps -C haproxy -o pid=)")
         fleet.region.until(lambda: traffic.latest.failed > 0, "a request fails")
