@@ -11,6 +11,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 DEEP_WORKERS ?= $(shell echo $$(($(WORKERS) + 1)))
 # Machines wait, too; a file of tests is one worker's, and an image is baked once for all.
 AMI_WORKERS ?= 2
+AMI_TESTS ?= tests/ansible
 SOAK_MINUTES ?= 20
 # What follows a command, e.g. make demo ARGS=--json
 ARGS ?=
@@ -96,7 +97,7 @@ test-ami: setup ## bakes Debian images by the role, boots nodes and fleets from 
 	@echo '== images'
 	@if [[ $$(id -u) -eq 0 ]]; then scripts/setup ami; fi
 	@scripts/setup ansible
-	@HAFLEET_AMI=1 HAFLEET_SUITES="$${HAFLEET_SUITES:-bookworm trixie}" $(BIN)/pytest tests/ansible -n $(AMI_WORKERS) --dist loadfile $(ARGS)
+	@HAFLEET_AMI=1 HAFLEET_SUITES="$${HAFLEET_SUITES:-bookworm trixie}" $(BIN)/pytest $(AMI_TESTS) -n $(AMI_WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: setup
 setup: $(READY) ## installs HAProxy, OpenSSL and Python packages where they are missing

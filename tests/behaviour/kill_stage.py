@@ -30,7 +30,7 @@ BORN, GONE = "born", "gone"  # the hooks
 POOL = {"hafleet:pool": "edge"}
 GREEN, RED = 200, 503
 HEARTBEAT = 300  # seconds; of the hooks: an agent that is slow to come back loses no wait
-PATIENCE = 400.0  # seconds; an upper bound for a wave on a slow machine
+PATIENCE = 600.0  # seconds; an upper bound for a wave on a slow machine
 _LOOK = 0.01  # seconds between two looks at files and clocks
 _SITE = {
     "name": "site",
