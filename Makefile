@@ -7,8 +7,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
-# Deep tests wait more than they work.
-DEEP_WORKERS ?= $(shell echo $$(($(WORKERS) + 1)))
+# Tests on real processes wait more than they work.
+PROCESS_WORKERS ?= $(shell echo $$(($(WORKERS) + 1)))
 # Machines wait, too; a file of tests is one worker's, and an image is baked once for all.
 AMI_WORKERS ?= 2
 AMI_TESTS ?= tests/ansible
@@ -30,12 +30,12 @@ test: lint types contracts haproxies ## everything: lint, types, layers, all tes
 	@$(BIN)/pytest tests/unit -n $(WORKERS) --dist loadgroup --cov=hafleet.core --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include='hafleet/core/*' --fail-under=100
 	@echo '== tests on real processes'
-	@scripts/pytest-alone tests --ignore=tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
+	@scripts/pytest-alone tests --ignore=tests/unit -n $(PROCESS_WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: deep
 deep: haproxies ## what `make test` leaves out: the demo and the traffic tests on each HAProxy, more random pairs and interleavings
 	@echo '== deep tests'
-	@HAFLEET_DEEP=only scripts/pytest-alone tests -n $(DEEP_WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@HAFLEET_DEEP=only scripts/pytest-alone tests -n $(PROCESS_WORKERS) --dist loadgroup $(ARGS)
 	@HAFLEET_DEEP=1 HAFLEET_EXAMPLES=100 $(BIN)/pytest tests/integration/test_proxy_property.py \
 		tests/behaviour/test_dns_interleavings.py -n $(WORKERS) --dist loadgroup $(ARGS)
 

@@ -1,8 +1,7 @@
 """Fixtures of every kind of test: the HAProxy versions, and loopback networks. Fixtures of one kind live in its own folder."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -52,7 +51,7 @@ def free_port() -> Callable[..., int]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked ``deep`` wait for `make deep`; with ``besides=("2.6",)`` those on that HAProxy run always.
 
-    HAFLEET_DEEP: unset, the others run; ``1``, all run; ``only``, those run that wait, ``long=True`` first, so that none ends late.
+    HAFLEET_DEEP: unset, the others run; ``1``, all run; ``only``, those run that wait.
     """
     keep_together(items)
     for item in items:
@@ -65,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if wanted == "only":
         rest = [item for item in items if item not in set(deep)]
         config.hook.pytest_deselected(items=rest)
-        items[:] = sorted(deep, key=lambda item: not mark_of(item).get("long"))
+        items[:] = deep
         return
     for item in deep:
         item.add_marker(pytest.mark.skip(reason="deep: `make deep` and continuous integration run it"))
@@ -93,13 +92,8 @@ def waits(item: pytest.Item) -> bool:
     """True for a test that `make test` leaves out."""
     callspec = getattr(item, "callspec", None)  # only a parametrised test has one
     version = callspec.params.get("haproxy") if callspec else None
-    return item.get_closest_marker("deep") is not None and version not in mark_of(item).get("besides", ())
-
-
-def mark_of(item: pytest.Item) -> Mapping[str, Any]:
-    """What its mark ``deep`` says."""
     mark = item.get_closest_marker("deep")
-    return mark.kwargs if mark else {}
+    return mark is not None and version not in mark.kwargs.get("besides", ())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

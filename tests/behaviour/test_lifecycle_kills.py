@@ -186,7 +186,7 @@ def patiently(stage: KillStage, holds: Callable[[], bool], what: str) -> None:
         raise TimeoutError(f"{error}: {stage.told()}") from error
 
 
-@pytest.mark.deep(long=True)
+@pytest.mark.deep
 @pytest.mark.timeout(1500)
 def test_an_agent_that_is_killed_at_any_step_of_its_life_finishes_it_and_leaves_nothing() -> None:
     with kill_stage() as (stage, leaving):

@@ -303,7 +303,7 @@ class TestCommands:
         wait_until(lambda: not folder.exists() and not own_processes(folder), 60, "everything to be gone")
 
 
-@pytest.mark.deep(long=True)  # two and a half minutes each
+@pytest.mark.deep  # two and a half minutes each
 @pytest.mark.timeout(600)
 def test_the_demo_loses_nothing_and_speaks_json(haproxy: Haproxy) -> None:
     done = subprocess.run(
