@@ -22,6 +22,9 @@ from tests.behaviour.kill_evidence import breaches, leaks
 from tests.behaviour.kill_proxy import When, Written
 from tests.behaviour.kill_stage import GREEN, PATIENCE, RED, Fate, Kill, KillStage, Victim, kill_stage
 
+# A group is begun before single tests: this takes minutes, and must not begin last.
+pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("kills")]
+
 JOIN_WRITES = (
     "AssociateAddress",
     "CreateQueue",
@@ -186,7 +189,6 @@ def patiently(stage: KillStage, holds: Callable[[], bool], what: str) -> None:
         raise TimeoutError(f"{error}: {stage.told()}") from error
 
 
-@pytest.mark.deep
 @pytest.mark.timeout(1500)
 def test_an_agent_that_is_killed_at_any_step_of_its_life_finishes_it_and_leaves_nothing() -> None:
     with kill_stage() as (stage, leaving):
@@ -210,7 +212,6 @@ def test_an_agent_that_is_killed_at_any_step_of_its_life_finishes_it_and_leaves_
         assert stage.lab.cloud.waiting() == []
 
 
-@pytest.mark.deep
 def test_control_what_a_dead_node_leaves_is_seen() -> None:
     """Each kind is planted under the name of a node that never was, one after the other."""
     node = f"i-{0xDEAD:017x}"
