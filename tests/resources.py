@@ -6,9 +6,11 @@ import io
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 
 from hafleet.adapters.haproxy import HaproxyProxy
@@ -21,6 +23,31 @@ def sessions(stats: Path, frontend: str) -> int:
     """How many a frontend of the worker behind this stats socket has now. Raises OSError as ``hafleet.lab.proxy.ask``."""
     rows = csv.DictReader(io.StringIO(ask(stats, "show stat").removeprefix("# ")))
     return sum(int(row["scur"]) for row in rows if (row["pxname"], row["svname"]) == (frontend, "FRONTEND"))
+
+
+@contextmanager
+def beside(work: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
+    """``work`` in a thread of its own meanwhile; ``end`` has to make it return."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end()
+        thread.join(30)
+
+
+def answers(address: str, port: int, header: str, values: Iterable[str]) -> dict[str, str]:
+    """Value -> the first word of the answer to a request with this header; each on a connection of its own."""
+    found = {}
+    for value in values:
+        connection = HTTPConnection(address, port, timeout=30)
+        connection.request("GET", "/", headers={header: value})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        found[value] = answer.read().decode().split()[0]
+        connection.close()
+    return found
 
 
 def allow(proxy: object, *, runtime: float, master: float) -> None:

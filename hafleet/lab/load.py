@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 REPORT = 0.1  # seconds between two reports
-TIMEOUT = 15.0  # seconds for one request, all in all: a busy machine may stand still for some
+TIMEOUT = 5.0  # seconds for one request, all in all
 
 
 @dataclass(slots=True)

@@ -18,14 +18,12 @@ from hafleet.core.dns.checks import Author, fleet_prefix, make_reference
 from hafleet.core.dns.model import CheckConfig
 from hafleet.lab.cloud import REGION, Cloud
 from hafleet.lab.fleet import Lab
-from hafleet.lab.haproxies import cache_dir
 from hafleet.lab.plan import DNS_NAME, DNS_TTL, Plan, shop_dns, shop_life
 from hafleet.lab.servers import PORT
-from tests.ansible.machine import run
+from tests.ansible.tools import ROOT, TOOLS, Played, play
+from tests.resources import beside
 
-ROOT = Path(__file__).parents[2]
 COMMAND = str(ROOT / ".venv/bin/hafleet")
-TOOLS = cache_dir() / "ansible" / "bin"
 FLEET, APP, ROLE = "edge", "site-blue", f"hafleet-edge-{REGION}"
 DEAD = "i-0dead0dead0dead00"  # a node that EC2 does not know any more
 CHECK = {"path": "/healthz", "interval": "300ms", "rise": 1, "fall": 2}
@@ -108,22 +106,8 @@ class Account:
         """Run a playbook of ours with these variables; what ``options`` give goes first."""
         told = self.folder / "vars.yml"
         told.write_text(yaml.safe_dump(variables))
-        said = run(
-            "nice",
-            TOOLS / "ansible-playbook",
-            ROOT / "ansible/playbooks" / book,
-            "--extra-vars",
-            f"@{told}",
-            *options,
-            check=False,
-            PATH=f"{TOOLS}:{os.environ['PATH']}",
-            ANSIBLE_HOME=str(self.folder),
-            ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
-            ANSIBLE_NOCOLOR="1",
-            ANSIBLE_PIPELINING="1",
-            **self.cloud.environment,
-        )
-        return Run(said)
+        done = play(book, self.folder, "--extra-vars", f"@{told}", *options, **self.cloud.environment)
+        return Run(done.code, done.said)
 
     def leave_behind(self, fleet: str, node: str) -> None:
         """A record, a health check and a queue, as a node of this fleet leaves them when it dies."""
@@ -211,32 +195,17 @@ class Account:
                 self.cloud.enforce(policy)
                 return
 
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
+        with beside(follow, ended.set):
             yield
-        finally:
-            ended.set()
-            thread.join(30)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a playbook printed."""
-
-    said: str
+class Run(Played):
+    """A playbook's run on this machine alone."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Its last line: how many tasks were ok, changed, failed."""
-        found = re.findall(r"^localhost\s+: (.*)$", self.said, re.MULTILINE)
-        assert found, self.said
-        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[-1])}
-
-    @property
-    def flat(self) -> str:
-        """All of it on one line."""
-        return " ".join(self.said.replace('\\"', '"').split())
+        """How many tasks were ok, changed, failed."""
+        return self.hosts["localhost"]
 
     @property
     def plus(self) -> list[str]:

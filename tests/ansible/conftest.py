@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,8 @@ import yaml
 from hafleet.lab.haproxies import cache_dir
 from tests.ansible import cloud
 from tests.ansible.machine import Machine, Network, bootstrap, copy_tree, hasten, mounted, network, remove_tree, run
+from tests.ansible.tools import ROOT, Played, play
 
-ROOT = Path(__file__).parents[2]
 SUITES = tuple(os.environ.get("HAFLEET_SUITES", "bookworm").split())
 NODE, SERVER, IMDS = "10.60.0.11", "10.60.0.21", "169.254.169.254"
 NEEDED = ("debootstrap", "systemd-nspawn", "ip", "nsenter", "dpkg-deb")
@@ -81,27 +80,12 @@ class Ansible:
         values = {"hafleet_package": str(self.package), **self.variables, **over}
         inventory = self.folder / "inventory.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": {"node": {**host, **values}}}}))
-        tools = cache_dir() / "ansible" / "bin"
-        return run(
-            "nice",
-            tools / "ansible-playbook",
-            "-i",
-            inventory,
-            ROOT / "ansible/playbooks" / book,
-            *options,
-            check=False,
-            PATH=f"{tools}:{os.environ['PATH']}",
-            ANSIBLE_HOME=str(self.folder),
-            ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
-            ANSIBLE_NOCOLOR="1",
-        )
+        return play(book, self.folder, "-i", inventory, *options).said
 
 
 def recap(said: str, host: str = "node") -> dict[str, int]:
     """The last line of a run: how many tasks were ok, changed, failed."""
-    found = re.findall(rf"^{host}\s+: (.*)$", said, re.MULTILINE)
-    assert found, said
-    return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[-1])}
+    return Played(0, said).hosts[host]
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,23 @@ WAY = tuple(map(Path, ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/
 POWEROFF = "SIGRTMIN+4"  # what systemd as the first process takes for it
 
 
-def run(*command: str | Path, check: bool = True, **environment: str) -> str:
-    """What a command says on both channels. Fails with all of it."""
-    done = subprocess.run(
+def said(*command: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A command's run, both channels in one."""
+    return subprocess.run(
         command,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
+
+
+def run(*command: str | Path, check: bool = True, **environment: str) -> str:
+    """What a command says on both channels. Fails with all of it."""
+    done = said(*command, **environment)
     assert not check or done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
 

@@ -1,51 +1,29 @@
 """What tests of a running fleet need: playbooks on its nodes, packages that are newer or bad, and who is in DNS meanwhile."""
 
 import json
-import os
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from hafleet.lab.haproxies import cache_dir
 from tests.ansible import cloud
 from tests.ansible.cloud import Booted, Region
 from tests.ansible.machine import run
+from tests.ansible.tools import Played, play
 
-ROOT = Path(__file__).parents[2]
-TOOLS = cache_dir() / "ansible" / "bin"
 OFTEN = 0.3  # seconds between two looks at the records
 
 
-@dataclass(frozen=True)
-class Played:
-    """A playbook's run."""
-
-    code: int
-    said: str
-
-    @cached_property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Node -> how many tasks were ok, changed, failed; the nodes that it came to."""
-        found = re.findall(r"^(i-\w+)\s+: (ok=.*)$", self.said, re.MULTILINE)
-        assert found, self.said
-        return {node: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)} for node, line in found}
+class Rolled(Played):
+    """A playbook's run on the nodes."""
 
     @property
     def changed(self) -> int:
         """Tasks that changed something, on all nodes."""
-        return sum(counts["changed"] for counts in self.counts.values())
-
-    @property
-    def told(self) -> str:
-        """What it printed, as one line: Ansible folds and escapes messages."""
-        return " ".join(self.said.replace('\\"', '"').split())
+        return sum(counts["changed"] for counts in self.hosts.values())
 
 
 class Playbooks:
@@ -76,31 +54,12 @@ class Playbooks:
         self._inventory = folder / "fleet.yml"
         self._inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
 
-    def play(self, book: str, *options: str, **over: object) -> Played:
+    def play(self, book: str, *options: str, **over: object) -> Rolled:
         """Run one; ``over`` are variables of this run alone."""
         told = self._folder / "over.json"
         told.write_text(json.dumps(over))
-        done = subprocess.run(
-            (
-                *("nice", TOOLS / "ansible-playbook", "-i", self._inventory, ROOT / "ansible/playbooks" / book),
-                *("--extra-vars", f"@{told}", *options),
-            ),
-            env={
-                **os.environ,
-                "PATH": f"{TOOLS}:{os.environ['PATH']}",
-                "ANSIBLE_HOME": str(self._folder),
-                "ANSIBLE_CONFIG": str(ROOT / "ansible/ansible.cfg"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_PIPELINING": "1",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        return Played(done.returncode, done.stdout)
+        done = play(book, self._folder, "-i", self._inventory, "--extra-vars", f"@{told}", *options)
+        return Rolled(done.code, done.said)
 
 
 def rebuilt(package: Path, version: str, folder: Path, change: Callable[[Path], None] = lambda tree: None) -> Path:

@@ -15,6 +15,7 @@ from hafleet.lab.registered import checks_of
 from hafleet.lab.traffic import Traffic
 from tests.ansible.cloud import STICK, Booted, Region
 from tests.ansible.conftest import lacking
+from tests.resources import answers
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
@@ -36,15 +37,7 @@ def doctor(node: Booted, *words: str, group: str = "haproxy") -> dict[str, dict[
 
 def ask_as(node: Booted, users: Iterable[str]) -> dict[str, str]:
     """User -> the server that answers a request of theirs on this node."""
-    found = {}
-    for user in users:
-        connection = http.client.HTTPConnection(node.address, 80, timeout=30)
-        connection.request("GET", "/", headers={STICK: user})
-        answer = connection.getresponse()
-        assert answer.status == 200
-        found[user] = answer.read().decode().split()[0]
-        connection.close()
-    return found
+    return answers(node.address, 80, STICK, users)
 
 
 def healthy(region: Region) -> dict[str, bool]:

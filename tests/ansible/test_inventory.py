@@ -1,7 +1,6 @@
 """inventory/aws_ec2.yml on the local AWS: which nodes it lists, in which groups, and which it leaves out."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import pytest
 from hafleet.lab.cloud import REGION, Cloud
 from hafleet.lab.network import claim
 from hafleet.lab.processes import Processes, wait_until
-from tests.ansible.account import ROOT, TOOLS, lacking
-from tests.ansible.machine import run
+from tests.ansible.account import lacking
+from tests.ansible.tools import ROOT, call
 
 pytestmark = [pytest.mark.skipif(bool(lacking()), reason=lacking()), pytest.mark.timeout(600)]
 FLEET, HOOK, PATIENCE = "edge-one", "hafleet-leave", 120.0
@@ -42,15 +41,9 @@ def in_service(region: Cloud) -> int:
 def listed(region: Cloud, folder: Path) -> dict[str, Any]:
     """What ansible-inventory prints as JSON: groups with their hosts, and ``_meta`` with each host's variables."""
     inventory = ROOT / "ansible/inventory/aws_ec2.yml"
-    said = run(
-        *("nice", TOOLS / "ansible-inventory", "-i", inventory, "--list"),
-        check=True,
-        PATH=f"{TOOLS}:{os.environ['PATH']}",
-        ANSIBLE_HOME=str(folder),
-        ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
-        **region.environment,
-    )
-    found: dict[str, Any] = json.loads(said[said.index("{\n") :])
+    done = call("ansible-inventory", folder, "-i", inventory, "--list", **region.environment)
+    assert done.code == 0, done.said
+    found: dict[str, Any] = json.loads(done.said[done.said.index("{\n") :])
     return found
 
 

@@ -12,8 +12,9 @@ import yaml
 from hafleet.lab.registered import checks_of
 from tests.ansible import cloud
 from tests.ansible.cloud import Booted, Region
-from tests.ansible.conftest import ROOT, Baked, lacking, recap
+from tests.ansible.conftest import Baked, lacking, recap
 from tests.ansible.machine import copy_tree, remove_tree, run
+from tests.ansible.tools import ROOT
 
 images = pytest.mark.skipif(bool(lacking()), reason=lacking())
 pytestmark = pytest.mark.timeout(3600)  # a whole image is made for the first test

@@ -11,7 +11,7 @@ import pytest
 from hafleet.lab.traffic import Traffic
 from tests.ansible.cloud import SETTINGS, Booted, Region
 from tests.ansible.conftest import Packages, lacking
-from tests.ansible.rolling import Playbooks, Played, rebuilt, registered
+from tests.ansible.rolling import Playbooks, Rolled, rebuilt, registered
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
@@ -97,9 +97,9 @@ def answers(node: Booted, port: int) -> bool:
         connection.close()
 
 
-def failed(played: Played) -> list[str]:
+def failed(played: Rolled) -> list[str]:
     """The nodes on which it failed."""
-    return [node for node, counts in played.counts.items() if counts["failed"]]
+    return [node for node, counts in played.hosts.items() if counts["failed"]]
 
 
 def test_a_bad_build_stops_at_the_first_node_which_goes_back(fleet: Fleet) -> None:
@@ -108,9 +108,9 @@ def test_a_bad_build_stops_at_the_first_node_which_goes_back(fleet: Fleet) -> No
         done = fleet.playbooks.play("rolling.yml", hafleet_package=str(fleet.bad), **PATIENT)
     assert (done.code, len(failed(done))) == (2, 1), done.said
     (first,) = failed(done)
-    assert f"{first} was not upgraded to {fleet.bad.name}" in done.told, done.said
-    assert f"It has {fleet.old.name} and its settings again and serves" in done.told
-    assert "Wait until the node serves" in done.told and "timeout clinet" in done.told
+    assert f"{first} was not upgraded to {fleet.bad.name}" in done.flat, done.said
+    assert f"It has {fleet.old.name} and its settings again and serves" in done.flat
+    assert "Wait until the node serves" in done.flat and "timeout clinet" in done.flat
     assert fleet.versions() == ["0.1.0-1"] * 3
     every = frozenset(node.id for node in fleet.nodes)
     assert seen == [every, every - {first}, every]
@@ -154,8 +154,8 @@ def test_check_mode_shows_what_a_deployment_would_change_and_changes_nothing(fle
 def test_settings_that_the_agent_refuses_stop_at_the_first_node(fleet: Fleet) -> None:
     before, package = fleet.settings(), str(fleet.package())
     done = fleet.playbooks.play("deploy.yml", hafleet_package=package, hafleet_settings={**SETTINGS, "backends": []})
-    assert (done.code, len(failed(done)), len(done.counts)) == (2, 1, 1), done.said
-    assert "backends" in done.told
+    assert (done.code, len(failed(done)), len(done.hosts)) == (2, 1, 1), done.said
+    assert "backends" in done.flat
     assert fleet.settings() == before
 
 
@@ -181,7 +181,7 @@ def test_a_second_rollback_goes_no_further_and_says_so(fleet: Fleet) -> None:
     done = fleet.playbooks.play("rollback.yml")
     assert (done.code, done.changed) == (0, 0), done.said
     for node in fleet.nodes:
-        assert f"{node.id} has {package.name} and the settings of then already: nothing was done" in done.told
+        assert f"{node.id} has {package.name} and the settings of then already: nothing was done" in done.flat
     assert (fleet.package(), fleet.settings()) == (package, before)
 
 
@@ -212,7 +212,7 @@ def test_the_gate_believes_no_status_of_an_agent_that_stands_still(fleet: Fleet)
     finally:
         node.machine.run("sh", "-c", f"kill -CONT {agent}")
     assert "phase serving" in node.status()  # that is what the status file said all the time
-    assert done.code == 2 and "the agent has made no pass" in done.told, done.said
+    assert done.code == 2 and "the agent has made no pass" in done.flat, done.said
 
 
 def test_the_traffic_would_notice_a_node_that_dies_undrained(fleet: Fleet) -> None:

@@ -1,6 +1,5 @@
 """A node that joins a fleet comes with its stick tables: before its first announced request it knows every client."""
 
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.node import HTTP_PORT, PEER_PORT, Node
 from hafleet.lab.plan import EDGE, Plan
 from hafleet.lab.servers import PORT
+from tests.resources import answers
 
 pytestmark = pytest.mark.deep
 
@@ -74,12 +74,7 @@ def entries(node: Node) -> int:
 
 def homes(node: Node, users: range) -> set[str]:
     """The instances that answer these clients."""
-    found = set()
-    for user in users:
-        request = urllib.request.Request(f"http://{node.address}:{HTTP_PORT}/", headers={"x-user": f"user-{user}"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            found.add(answer.read().decode().split()[0])
-    return found
+    return set(answers(node.address, HTTP_PORT, "x-user", (f"user-{user}" for user in users)).values())
 
 
 def test_a_node_that_joins_has_every_entry_before_it_is_announced(haproxy: Haproxy) -> None:

@@ -1,6 +1,5 @@
 """What one node has learned about a client, its peer knows too, and no reload of either forgets it."""
 
-import http.client
 import time
 from collections.abc import Iterable
 
@@ -11,6 +10,7 @@ from hafleet.lab import proxy as eye
 from hafleet.lab.haproxies import Haproxy
 from hafleet.lab.processes import wait_until
 from tests.behaviour.stage import HTTP, Node, Stage, plan_of
+from tests.resources import answers
 
 pytestmark = pytest.mark.deep(besides=("3.2",))
 
@@ -34,15 +34,7 @@ def begin(stage: Stage, haproxy: Haproxy, quiet: float) -> tuple[Node, Node]:
 
 def served_by(node: Node, users: Iterable[str]) -> dict[str, str]:
     """User -> the instance that answers a request of theirs; each on a connection of its own."""
-    found = {}
-    for user in users:
-        connection = http.client.HTTPConnection(node.address, HTTP, timeout=20)
-        connection.request("GET", "/", headers={"x-user": user})
-        answer = connection.getresponse()
-        assert answer.status == 200
-        found[user] = answer.read().decode().split()[0]
-        connection.close()
-    return found
+    return answers(node.address, HTTP, "x-user", users)
 
 
 def table(node: Node) -> dict[str, str]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.resources import beside
+
 Behave = Callable[[socket.socket], None]  # what is done with one connection
 
 
@@ -28,13 +30,10 @@ def listening(path: Path, behave: Behave) -> Iterator[None]:
                     connection, _ = server.accept()
                     threading.Thread(target=_one, args=(connection, behave), daemon=True).start()
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
         try:
-            yield
+            with beside(serve, stop.set):
+                yield
         finally:
-            stop.set()
-            thread.join(30)
             path.unlink(missing_ok=True)
 
 

@@ -17,7 +17,7 @@ from hafleet.core.settings import Haproxy as Settings
 from hafleet.errors import ProxyUnavailable, UnexpectedReply
 from hafleet.lab.haproxies import Haproxy
 from tests.integration.rig import Config, Srv, rigged, servers, wait
-from tests.resources import Loopback, allow
+from tests.resources import Loopback, allow, beside
 
 INFO = b"Version: 2.6.12\nPid: 7\nUptime_sec: 1\n"
 
@@ -29,6 +29,10 @@ def fake(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
         listener.bind(str(path))
         listener.listen()
         stop = threading.Event()
+
+        def end() -> None:
+            stop.set()
+            listener.shutdown(socket.SHUT_RDWR)
 
         def serve() -> None:
             while not stop.is_set():
@@ -42,14 +46,8 @@ def fake(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
                     except OSError:
                         pass  # the client went away
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
+        with beside(serve, end):
             yield
-        finally:
-            stop.set()
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(30)
 
 
 def hang(connection: socket.socket) -> None:
