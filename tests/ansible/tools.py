@@ -38,12 +38,12 @@ def play(book: str, folder: Path, *words: str | Path, **environment: str) -> Pla
 
 
 def call(program: str, folder: Path, *words: str | Path, **environment: str) -> Played:
-    """Run one of Ansible's programs with our configuration."""
+    """Run one of Ansible's programs from where the documents do, without a configuration of ours."""
     done = said(
         *("nice", TOOLS / program, *words),
         PATH=f"{TOOLS}:{os.environ['PATH']}",
         ANSIBLE_HOME=str(folder),
-        ANSIBLE_CONFIG=str(ROOT / "ansible/ansible.cfg"),
+        ANSIBLE_PIPELINING="1",
         ANSIBLE_NOCOLOR="1",
         **environment,
     )
