@@ -1,5 +1,6 @@
 """From a bare image to a node under traffic: baked by the role, booted, upgraded, rolled back, rebooted, purged. In this order."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +9,13 @@ import pytest
 
 from tests.ansible.conftest import IMDS, LAID, NODE, SETTINGS, Baked, Packages, Traffic, lacking, recap
 from tests.ansible.machine import Machine, copy_tree, mounted, remove_tree, run, until
+from tests.ansible.tools import ROOT
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
     pytest.mark.timeout(1800),  # a whole image is made for the first test
 ]
+SHIPPED = ROOT / "templates/partials/defaults.cfg.j2"
 ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).status)"
 EXPOSURE = 1.5  # the most that systemd-analyze may say
 
@@ -63,9 +66,36 @@ def layer(baked: Baked, tmp_path: Path) -> Iterator[Path]:
 
 def test_settings_that_the_agent_refuses_never_take_the_place_of_good_ones(baked: Baked, layer: Path) -> None:
     before = (layer / "etc/hafleet/hafleet.yaml").read_text()
-    said = baked.ansible.play("node.yml", layer, hafleet_settings={**SETTINGS, "backends": []})
-    assert recap(said)["failed"] == 1 and "backends" in said
+    for options in (("--check",), ()):
+        said = baked.ansible.play("node.yml", layer, *options, hafleet_settings={**SETTINGS, "backends": []})
+        assert recap(said)["failed"] == 1 and "backends" in said
     assert (layer / "etc/hafleet/hafleet.yaml").read_text() == before
+
+
+def test_templates_come_from_the_folder_that_was_named_and_from_no_other(
+    baked: Baked, layer: Path, tmp_path: Path
+) -> None:
+    """A relative path through a link, and a link in it. The role has a folder ``templates`` of its own."""
+    real, there = tmp_path / "real", layer / "etc/hafleet/templates"
+    (real / "partials").mkdir(parents=True)
+    (real / "partials/defaults.cfg.j2").write_text(SHIPPED.read_text() + "    # ours\n")
+    (real / "partials/other.cfg.j2").symlink_to("defaults.cfg.j2")
+    (tmp_path / "templates").symlink_to(real)
+    over: dict[str, object] = {"hafleet_templates": os.path.relpath(tmp_path / "templates")}
+    said = baked.ansible.play("node.yml", layer, **over)
+    assert recap(said)["failed"] == 0, said
+    found = {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()}
+    assert found == {"partials/defaults.cfg.j2", "partials/other.cfg.j2"}
+    assert "# ours" in (there / "partials/defaults.cfg.j2").read_text()
+
+    (real / "partials/other.cfg.j2").unlink()
+    (real / "partials/defaults.cfg.j2").write_text(SHIPPED.read_text() + "    timeout clinet 10s\n")
+    for options in (("--check",), ()):
+        said = baked.ansible.play("node.yml", layer, *options, **over)
+        assert recap(said)["failed"] == 1 and "timeout clinet" in said and "keeps its settings and templates" in said
+    assert {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()} == found
+    assert "# ours" in (there / "partials/defaults.cfg.j2").read_text()
+    assert not list((layer / "tmp").glob("hafleet.*"))
 
 
 def test_verify_notices_what_is_not_as_it_should_be(baked: Baked, layer: Path) -> None:
@@ -109,8 +139,9 @@ def test_only_root_and_the_agent_may_ask_imds(node: Machine) -> None:
     assert "refused" in ask(node, url, "haproxy") and "refused" in ask(node, url, "nobody")
     node.run("systemctl", "stop", "hafleet-imds")
     assert ask(node, url, "nobody") == "200"  # it was the guard that refused
-    node.run("systemctl", "start", "hafleet-imds")
-    assert "refused" in ask(node, url, "nobody")
+    for verb, unit in (("start", "hafleet-imds"), ("restart", "nftables"), ("reload", "nftables")):
+        node.run("systemctl", verb, unit)  # either of the latter empties the rule set
+        assert "refused" in ask(node, url, "nobody"), (verb, unit)
 
 
 def test_haproxy_stopped_by_hand_stays_stopped(node: Machine) -> None:
@@ -164,6 +195,14 @@ def test_an_upgrade_does_not_start_an_agent_that_somebody_stopped(node: Machine,
     node.run("dpkg", "--install", f"/root/{packages.new.name}")
     assert node.shown("hafleet", "ActiveState") == "inactive"
     node.run("systemctl", "start", "hafleet")
+
+
+def test_an_upgrade_starts_an_agent_that_fails_again_and_again(node: Machine, packages: Packages) -> None:
+    node.run("rm", "/opt/hafleet/bin/python")  # the package makes it anew
+    node.run("systemctl", "restart", "hafleet", check=False)
+    until(lambda: node.shown("hafleet", "ActiveState") in {"activating", "failed"}, "it does not start")
+    node.run("dpkg", "--install", f"/root/{packages.new.name}")
+    until(lambda: node.shown("hafleet", "ActiveState") == "active", "the package mends it")
 
 
 # --- the role on a live node -----------------------------------------------------------------------------------------
