@@ -185,6 +185,24 @@ def test_a_second_rollback_goes_no_further_and_says_so(fleet: Fleet) -> None:
     assert (fleet.package(), fleet.settings()) == (package, before)
 
 
+def test_a_rollback_passes_by_who_has_no_way_back_and_leaves_drained_who_is_drained(fleet: Fleet) -> None:
+    package, (booted, drained, _third) = fleet.package(), fleet.nodes
+    done = fleet.playbooks.play("deploy.yml", hafleet_package=str(fleet.newest))
+    assert (done.code, failed(done)) == (0, []), done.said
+    booted.machine.run("rm", "/var/cache/hafleet/previous.deb")  # as after a boot from an image with this package
+    drained.command("hafleet", "drain", "--wait")
+    done = fleet.playbooks.play("rollback.yml")
+    assert (done.code, failed(done)) == (0, []), done.said
+    assert f"{booted.id} has {fleet.newest.name} and nothing to go back to" in done.flat
+    old, new = (path.name.split("_")[1] for path in (package, fleet.newest))
+    assert fleet.versions() == [new, old, old]
+    assert "phase leaving" in drained.status()
+    drained.command("hafleet", "ready")
+    fleet.region.until(lambda: "phase serving" in drained.status(), "it serves again")
+    done = fleet.playbooks.play("node.yml", hafleet_package=str(package))
+    assert set(fleet.versions()) == {old}, done.said
+
+
 # --- nodes by name ----------------------------------------------------------------------------------------------------
 
 
