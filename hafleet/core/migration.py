@@ -173,6 +173,11 @@ def _aside(old: OldVars) -> Iterator[Finding]:
             what = f"mode: http of mapping {mapping.name!r} is not carried over: port 443 passes TLS through unread"
             fix = "to end TLS on the node give frontend https_frontend mode: http and tls"
             yield Finding(("lb_mappings", index, "mode"), what, fix, fatal=False)
+    for index, rule in enumerate(old.security_group_rules):
+        if rule.cidr_ip is None:
+            what = f"security_group_rules[{index}] is not carried over: it names no network"
+            fix = "write it into hafleet_fleet_ingress, which takes group_name, group_id and ip_prefix, too"
+            yield Finding(("security_group_rules", index), what, fix, fatal=False)
     if old.ami is not None:
         what = f"the image {old.ami} is not carried over: it holds no hafleet"
         yield Finding(("ami",), what, "bake one with build-ami.yml and name it in hafleet_fleet_ami", fatal=False)

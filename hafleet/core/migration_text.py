@@ -116,17 +116,18 @@ def _vars(old: OldVars) -> Iterator[str]:
     if old.subnets:
         yield "hafleet_fleet_subnets:"
         yield from (f"  - {_scalar(subnet)}" for subnet in old.subnets)
-    if old.security_group_rules:
+    rules = [(rule, rule.cidr_ip) for rule in old.security_group_rules if rule.cidr_ip]
+    if rules:
         yield "hafleet_fleet_ingress:"
-        for rule in old.security_group_rules:
-            yield from _rule(rule)
+    for rule, network in rules:
+        yield from _rule(rule, network)
 
 
-def _rule(rule: Rule) -> Iterator[str]:
+def _rule(rule: Rule, network: str) -> Iterator[str]:
     yield f"  - proto: {_scalar(rule.proto)}"
     yield f"    from_port: {rule.from_port}"
     yield f"    to_port: {rule.to_port}"
-    yield f"    cidr_ip: {_scalar(rule.cidr_ip)}"
+    yield f"    cidr_ip: {_scalar(network)}"
 
 
 def _flow(texts: Sequence[str]) -> str:

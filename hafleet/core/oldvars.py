@@ -60,7 +60,7 @@ class Rule(Model):
     ] = "tcp"
     from_port: Whole
     to_port: Whole
-    cidr_ip: Annotated[str, Shape(r"[0-9.]{7,15}/[0-9]{1,2}", "a network", "write it as 10.0.0.0/8")]
+    cidr_ip: Annotated[str, Shape(r"[0-9.]{7,15}/[0-9]{1,2}", "a network", "write it as 10.0.0.0/8")] | None = None
 
 
 class Mapping(Model):

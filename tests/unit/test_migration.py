@@ -252,6 +252,17 @@ def test_what_does_not_come_over_is_told_with_its_line(write: Write) -> None:
     assert "  name: lb.acme.com\n  zone: acme.com\n" in files["hafleet.yaml"]
 
 
+@pytest.mark.parametrize("source", [{"group_name": "lb"}, {"group_id": "sg-0abc"}, {"ip_prefix": "pl-0abc"}])
+def test_a_rule_without_a_network_is_left_out_and_told(write: Write, source: dict[str, str]) -> None:
+    other = {"from_port": 22, "to_port": 22, **source}
+    made = convert(write(security_group_rules=[other, {"from_port": 80, "to_port": 80, "cidr_ip": "0.0.0.0/0"}]))
+    assert "security_group_rules[0] is not carried over: it names no network" in {each.what for each in made.problems}
+    rules = yaml.safe_load(dict(made.files)["fleet.yml"])["hafleet_fleet_ingress"]
+    assert [rule["from_port"] for rule in rules] == [80]
+    alone = convert(write(security_group_rules=[other]))
+    assert "hafleet_fleet_ingress" not in yaml.safe_load(dict(alone.files)["fleet.yml"])
+
+
 REFUSED: dict[str, tuple[str, list[str]]] = {
     "no mappings": ("region: eu-west-1", ["1: error: lb_mappings is missing; add `lb_mappings:`"]),
     "an empty file": ("", ["1: error: the file is empty; name the vars file of a load balancer, with lb_mappings"]),
