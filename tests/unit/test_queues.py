@@ -112,28 +112,21 @@ def test_only_the_fleets_topic_may_send_to_a_queue() -> None:
                 "Principal": {"Service": "sns.amazonaws.com"},
                 "Action": "sqs:SendMessage",
                 "Resource": ARN,
-                "Condition": {
-                    "ArnEquals": {"aws:SourceArn": "arn:aws:sns:eu-west-1:123456789012:hafleet-edge"},
-                    "StringEquals": {"aws:SourceAccount": "123456789012"},
-                },
+                "Condition": {"ArnEquals": {"aws:SourceArn": "arn:aws:sns:eu-west-1:123456789012:hafleet-edge"}},
             }
         ],
     }
 
 
-def test_only_the_fleets_rules_may_publish_to_its_topic() -> None:
+def test_eventbridge_alone_may_publish_to_the_topic_and_under_no_condition_for_aws_takes_none() -> None:
     statement = json.loads(json.dumps(topic_policy("edge", PLACE)))["Statement"]
     assert statement == [
         {
-            "Sid": "TheFleetsRulesPublish",
+            "Sid": "RulesPublish",
             "Effect": "Allow",
             "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sns:Publish",
             "Resource": "arn:aws:sns:eu-west-1:123456789012:hafleet-edge",
-            "Condition": {
-                "ArnLike": {"aws:SourceArn": "arn:aws:events:eu-west-1:123456789012:rule/hafleet-edge-*"},
-                "StringEquals": {"aws:SourceAccount": "123456789012"},
-            },
         }
     ]
 
