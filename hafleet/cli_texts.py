@@ -50,6 +50,13 @@ def iam_policy(path: Path, as_json: bool, role: str, without: tuple[str, ...], *
     found = tuple(s for s in every if s.name not in without and (role == "node" or s.name in REAPER))
     if as_json:
         show_json(iampolicy.document(found))
+        if (size := iampolicy.size(found)) > iampolicy.INLINE:
+            what = (
+                f"the policy has {size:,} characters without white space, and a role holds {iampolicy.INLINE:,} inline"
+            )
+            click.echo(
+                f"{what}: find groups that have a terminate_hook by asg_tag, one statement for all of them", err=True
+            )
     else:
         rows = ((each.sid, " ".join(each.actions), each.grant.purpose, each.grant.without) for each in found)
         show_text(

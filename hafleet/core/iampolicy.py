@@ -4,6 +4,7 @@ Resources and conditions are as narrow as AWS's Service Authorization Reference 
 ``*``. What the settings do not tell (account, group, zone) may be told by a ``Scope``.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from hafleet.core.iamgrants import GRANTS, Grant
 from hafleet.core.settings import Dns, Settings, Source, Static
 
 ANY = "*"
+INLINE = 10_240  # characters that the inline policies of a role may have together; a managed one has 6,144
 _OF_OWN_GROUP = frozenset({"Hooks", "Orders", "Replacement"})
 ABANDONED = "hafleet:abandoned"  # tag of an instance that gave up its launch
 DRAINED = "hafleet:drained"  # tag in which a node tells which servers it has drained
@@ -92,6 +94,11 @@ def statements(settings: Settings, scope: Scope) -> tuple[Statement, ...]:
 def document(found: tuple[Statement, ...]) -> dict[str, object]:
     """The policy as IAM takes it."""
     return {"Version": "2012-10-17", "Statement": [_statement(each) for each in found]}
+
+
+def size(found: tuple[Statement, ...]) -> int:
+    """Characters of the policy as IAM counts them: without white space."""
+    return len("".join(json.dumps(document(found)).split()))
 
 
 def loose(found: tuple[Statement, ...], scope: Scope) -> tuple[str, ...]:

@@ -314,6 +314,17 @@ def test_the_command_says_what_would_narrow_it(file: Path) -> None:
     assert "--region, --account, --group, --zone-id" in run(file).stderr
 
 
+def test_the_command_warns_of_a_policy_that_no_role_holds(tmp_path: Path) -> None:
+    def told(groups: int) -> str:
+        sources = [{"asg": f"{number:0>50}", "terminate_hook": "drained"} for number in range(groups)]
+        path = tmp_path / "hafleet.yaml"
+        path.write_text(json.dumps(settings(sources, dns=DNS).model_dump(mode="json", exclude_unset=True)))
+        return str(run(path, "--account", "123456789012", "--region", "eu-west-1").stderr)
+
+    assert "a role holds 10,240 inline" not in told(40)
+    assert "characters without white space, and a role holds 10,240 inline: find groups" in told(80)
+
+
 def test_the_command_leaves_out_what_is_asked(file: Path) -> None:
     without = json.loads(run(file, "--without", "Orders", "--without", "OwnGroup").stdout)
     assert not {"Orders", "OwnGroup"} & {each["Sid"] for each in without["Statement"]}
