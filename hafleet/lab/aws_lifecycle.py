@@ -110,6 +110,11 @@ class LifecycleResponse(AutoScalingResponse):
         group.metrics = [metric for metric in group.metrics if named and metric not in named]
         return EmptyResult()
 
+    def describe_instance_refreshes(self) -> ActionResult:
+        """None: the lab starts no instance refresh."""
+        self._lab.group(self._get_param("AutoScalingGroupName"))
+        return ActionResult({"InstanceRefreshes": []})
+
     # --- warm pools ---
 
     def describe_warm_pool(self) -> ActionResult:

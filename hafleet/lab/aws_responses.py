@@ -105,6 +105,14 @@ class LabEC2Response(EC2Response):
             data["TagSpecifications"] = specs
         return answer
 
+    def create_launch_template_version(self) -> ActionResult:
+        """Create; what it does not say is as in SourceVersion, where that is told."""
+        source = self._get_param("SourceVersion")
+        if source:
+            told = self._get_param("LaunchTemplateData", {})
+            self.params["LaunchTemplateData"] = {**self._template().get_version(source).data, **told}
+        return super().create_launch_template_version()
+
     def describe_launch_template_versions(self) -> ActionResult:
         """All but those that were deleted."""
         answer = super().describe_launch_template_versions()
@@ -116,9 +124,7 @@ class LabEC2Response(EC2Response):
 
     def delete_launch_template_versions(self) -> ActionResult:
         """Delete versions, never the default one. Their numbers are not given again."""
-        name, id_ = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
-        backend = self.ec2_backend
-        template = backend.get_launch_template_by_name(name) if name else backend.get_launch_template(id_)
+        template = self._template()
         deleted, done, failed = self._deleted(template.id), [], []
         for number in map(int, self._get_param("Versions", [])):
             told = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "VersionNumber": number}
@@ -134,6 +140,12 @@ class LabEC2Response(EC2Response):
             "UnsuccessfullyDeletedLaunchTemplateVersions": failed,
         }
         return ActionResult(fates)
+
+    def _template(self) -> Any:
+        """The template that the call names, by its name or by its id."""
+        name, id_ = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
+        backend = self.ec2_backend
+        return backend.get_launch_template_by_name(name) if name else backend.get_launch_template(id_)
 
     def _deleted(self, template_id: str) -> set[int]:
         """The numbers of a template's deleted versions; moto finds a version by its place, so they stay in its list."""

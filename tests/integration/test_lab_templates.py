@@ -73,3 +73,17 @@ def test_the_checkers_of_route_53_are_in_lists_of_aws(cloud: Cloud) -> None:
     assert {(each["PrefixListName"], each["AddressFamily"]) for each in found} == set(
         zip(names, ("IPv4", "IPv6"), strict=True)
     )
+
+
+def test_a_version_takes_from_its_source_what_it_does_not_say(cloud: Cloud) -> None:
+    ec2 = cloud.ec2
+    ec2.create_launch_template(
+        LaunchTemplateName="next", LaunchTemplateData={"ImageId": "ami-12345678", "KeyName": "ops"}
+    )
+    for source in ("1", ""):
+        ec2.create_launch_template_version(
+            LaunchTemplateName="next", SourceVersion=source, LaunchTemplateData={"ImageId": "ami-1"}
+        )
+    found = ec2.describe_launch_template_versions(LaunchTemplateName="next")["LaunchTemplateVersions"]
+    data = {each["VersionNumber"]: each["LaunchTemplateData"] for each in found}
+    assert data[2] == {"ImageId": "ami-1", "KeyName": "ops"} and data[3] == {"ImageId": "ami-1"}
