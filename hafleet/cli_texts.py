@@ -76,8 +76,9 @@ def iam_policy(path: Path, as_json: bool, role: str, without: tuple[str, ...], *
 def foundation(path: Path, account: str, group: str, region: str | None, partition: str | None) -> None:
     """Print what an operator makes in AWS once per fleet, as JSON. Calls nobody; runs anywhere.
 
-    Topic, dead-letter queue and EventBridge rules with their policies and patterns, where events.queue is auto; and the hooks of the
-    nodes' own group, where there is a lifecycle section. The Ansible role hafleet_fleet makes what this prints.
+    Topic, dead-letter queue and EventBridge rules with their policies and patterns: "events" says whether these settings need them
+    (events.queue is auto). And the hooks of the nodes' own group, where there is a lifecycle section. The Ansible role hafleet_fleet
+    makes what this prints.
     """
     from hafleet import config
     from hafleet.core import iampolicy

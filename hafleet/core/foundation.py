@@ -4,6 +4,7 @@
 names, policies and rules (``hafleet.core.queues``).
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ LEAST_BEAT, MOST_BEAT = 30, 7200  # seconds that Auto Scaling takes for a hook's
 LEAVE_BEAT = (
     300  # seconds: for so long a machine that died stands in the way of its own end; a living agent beats in time
 )
+MOST_PATTERN = 2048  # characters of an event pattern (EventBridge)
 
 Document = dict[str, object]
 
@@ -52,16 +54,17 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """All of it. Without events by own queues there is neither topic nor dead-letter queue nor rule."""
+    """All of it. Topic, dead-letter queue and rules are named in any case, for earlier settings may have had them made."""
 
-    ports: Ports = Ports()
-    topic: str = ""
-    topic_policy: Document | None = None
-    dead_letters: str = ""
-    dead_letters_policy: Document | None = None
-    queues: str = ""  # how the names of all of the fleet's queues begin
-    rules: tuple[Rule, ...] = ()
-    hooks: tuple[Hook, ...] = ()
+    ports: Ports
+    events: bool  # by own queues: topic, dead-letter queue and rules have to be there; otherwise they are not needed
+    topic: str
+    topic_policy: Document
+    dead_letters: str
+    dead_letters_policy: Document
+    queues: str  # how the names of all of the fleet's queues begin
+    rules: tuple[Rule, ...]
+    hooks: tuple[Hook, ...]
 
 
 def foundation(settings: Settings, place: Place, group: str) -> Foundation:
@@ -72,32 +75,34 @@ def foundation(settings: Settings, place: Place, group: str) -> Foundation:
         place: account and region.
         group: the nodes' own Auto Scaling group.
     """
-    fleet, hooks = settings.fleet, tuple(_hooks(settings))
-    ports = Ports(_probed(settings), settings.peers.port, parse_endpoint(settings.status.listen).port)
-    if settings.events is None or settings.events.queue != "auto":
-        return Foundation(ports, hooks=hooks)
-    dead = queues.dead_letters(fleet)
+    fleet = settings.fleet
     return Foundation(
-        ports,
+        Ports(_probed(settings), settings.peers.port, parse_endpoint(settings.status.listen).port),
+        settings.events is not None and settings.events.queue == "auto",
         queues.topic_name(fleet),
         queues.topic_policy(fleet, place),
-        dead,
+        queues.dead_letters(fleet),
         queues.dead_letters_policy(fleet, place),
         queues.prefix(fleet),
         (
             *(Rule(name, pattern) for name, pattern in queues.rules(fleet, groups(settings, group)).items()),
             Rule(queues.pulse_rule(fleet), schedule=queues.PULSE),
         ),
-        hooks,
+        tuple(_hooks(settings)),
     )
 
 
 def groups(settings: Settings, own: str) -> frozenset[str]:
-    """The groups whose events the fleet wants to hear of; empty, which means all, where some are found by tag."""
+    """The groups whose events the fleet wants to hear of.
+
+    Empty, which means all, where some are found by tag, and where their names are more than a rule's pattern holds.
+    """
     sources = [source for backend in settings.backends for source in backend.sources]
     if any(source.asg_tag for source in sources):
         return frozenset()
-    return frozenset({own, *(source.asg for source in sources if source.asg)})
+    named = frozenset({own, *(source.asg for source in sources if source.asg)})
+    longest = max(len(json.dumps(pattern)) for pattern in queues.rules(settings.fleet, named).values())
+    return named if longest <= MOST_PATTERN else frozenset()
 
 
 def _probed(settings: Settings) -> int:

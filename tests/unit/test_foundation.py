@@ -1,6 +1,7 @@
 """What is made in AWS once per fleet: from the settings alone, and the same as the lab founds."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from hafleet.cli import main
-from hafleet.core.foundation import Foundation, Hook, Ports, foundation
+from hafleet.core.foundation import MOST_PATTERN, Foundation, Hook, Ports, foundation
 from hafleet.core.queues import PULSE, Place, rules, topic_policy
 from hafleet.core.settings import Settings
 
@@ -30,6 +31,7 @@ def founded(**sections: Any) -> Foundation:
 
 def test_events_need_a_topic_a_dead_letter_queue_and_four_rules() -> None:
     made = founded(events={"queue": "auto"})
+    assert made.events
     assert (made.topic, made.dead_letters, made.queues) == ("hafleet-edge", "hafleet-edge-dead", "hafleet-edge-")
     assert made.topic_policy == topic_policy("edge", PLACE)
     patterns = {rule.name: rule.pattern for rule in made.rules if rule.pattern}
@@ -50,9 +52,24 @@ def test_groups_found_by_tag_are_not_named_in_the_rule() -> None:
     assert made.rules[0].pattern == rules("edge", frozenset())["hafleet-edge-groups"]
 
 
-@pytest.mark.parametrize("sections", [{}, {"events": {"queue": "none"}}])
-def test_without_own_queues_nothing_is_made_for_events(sections: dict[str, Any]) -> None:
-    assert founded(**sections) == Foundation(Ports(0, 10000, 8405))
+def test_groups_whose_names_a_pattern_does_not_hold_are_not_named_in_the_rule() -> None:
+    def with_group(length: int) -> dict[str, Any]:
+        several = [{"asg": f"{number:0>220}"} for number in range(7)]
+        return {"backends": [{"name": "site", "port": 8080, "sources": [*several, {"asg": "x" * length}]}]}
+
+    def pattern(length: int) -> Any:
+        return founded(events={"queue": "auto"}, **with_group(length)).rules[0].pattern
+
+    room = MOST_PATTERN - len(json.dumps(pattern(1)))
+    assert len(json.dumps(pattern(1 + room))) == MOST_PATTERN
+    assert pattern(2 + room) == rules("edge", frozenset())["hafleet-edge-groups"]
+
+
+@pytest.mark.parametrize("sections", [{}, {"events": {}}, {"events": {"queue": "none"}}])
+def test_without_own_queues_it_says_so_and_names_what_earlier_settings_had(sections: dict[str, Any]) -> None:
+    made = founded(**sections)
+    assert not made.events and made.ports == Ports(0, 10000, 8405)
+    assert replace(made, events=True) == founded(events={"queue": "auto"})
 
 
 @pytest.mark.parametrize(
