@@ -98,6 +98,7 @@ class Account:
             "hafleet_fleet_region": REGION,
             "hafleet_fleet_subnets": self.subnets,
             "hafleet_fleet_ami": "ami-12345678",
+            "hafleet_fleet_key_name": "ops",
             "hafleet_fleet_ingress": [{"ports": ["80"], "cidr_ip": ["0.0.0.0/0"]}],
             "hafleet_fleet_alarms": [ALARM],
         }

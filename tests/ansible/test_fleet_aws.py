@@ -192,24 +192,37 @@ def test_the_second_run_changes_nothing(account: Account) -> None:
     account.client("autoscaling").create_or_update_tags(Tags=[tag])
     account.leave_behind(FLEET, DEAD)
     before = account.inventory()
-    told = account.play("launch.yml")
+    given = ("min=2", "max=4", "desired=2", "wait=600", "refresh=true")  # texts, and no node to refresh
+    texts = [word for name in given for word in ("-e", f"hafleet_fleet_{name}")]
+    told = account.play("launch.yml", *texts)
     assert (told.counts["changed"], told.counts["failed"]) == (0, 0), told.said
     assert account.inventory() == before
 
 
-def test_a_change_of_one_variable_is_shown_then_made_and_nothing_else(account: Account) -> None:
+def test_a_change_is_shown_then_made_and_nothing_else(account: Account) -> None:
+    # What others set on the group, and the module would set back.
+    auto = account.cloud.autoscaling
+    auto.suspend_processes(AutoScalingGroupName=FLEET, ScalingProcesses=["AZRebalance"])
+    auto.enable_metrics_collection(AutoScalingGroupName=FLEET, Granularity="1Minute", Metrics=["GroupMinSize"])
+    auto.update_auto_scaling_group(AutoScalingGroupName=FLEET, HealthCheckGracePeriod=120)
     before = account.inventory()
     over: dict[str, object] = {
         "hafleet_fleet_max": 6,
+        "hafleet_fleet_key_name": "",
         "hafleet_fleet_settings": {**SETTINGS, "passes": {"jitter": "10%"}},
     }
-    shown = account.play("launch.yml", "--check", "--diff", **over)
+    shown = account.play("launch.yml", "--check", "--diff", "-e", "hafleet_fleet_refresh=true", **over)
     parts = ["Make the launch template", "Show what changes in the launch template"]
-    parts += ["Show what changes in the group", "Make the group as it has to be"]
+    parts += [
+        "Show what changes in the group",
+        "Make the group as it has to be",
+        "Let the nodes follow the launch template",
+    ]
     assert shown.changed == parts and account.inventory() == before, shown.said
-    assert shown.plus == ['"passes:"', '"  jitter: 10%"', '"max_size": 6', '"version": "the next"'], shown.said
+    parts = ['"key": ""', '"passes:"', '"  jitter: 10%"', '"max_size": 6', '"version": "the next"']
+    assert shown.plus == parts, shown.said
 
-    told = account.play("launch.yml", hafleet_fleet_wait=600, **over)
+    told = account.play("launch.yml", "-e", "hafleet_fleet_refresh=false", hafleet_fleet_wait=600, **over)
     assert told.changed == ["Make the launch template", "Make the group as it has to be"], told.said
     after = account.inventory()
     assert {kind for kind in after if after[kind] != before[kind]} == {"groups", "templates"}
@@ -217,14 +230,23 @@ def test_a_change_of_one_variable_is_shown_then_made_and_nothing_else(account: A
     (group,) = found["AutoScalingGroups"]
     assert (group["MaxSize"], group["DesiredCapacity"], group["LaunchTemplate"]["Version"]) == (6, 2, "2")
     assert "hafleet:zone:eu-west-1z" in {tag["Key"] for tag in group["Tags"]}
+    assert [each["ProcessName"] for each in group["SuspendedProcesses"]] == ["AZRebalance"]
+    assert group["EnabledMetrics"] == [{"Metric": "GroupMinSize", "Granularity": "1Minute"}]
+    assert group["HealthCheckGracePeriod"] == 120
+    versions = account.client("ec2").describe_launch_template_versions(LaunchTemplateName=FLEET, Versions=["1", "2"])
+    keys = {
+        each["VersionNumber"]: each["LaunchTemplateData"].get("KeyName") for each in versions["LaunchTemplateVersions"]
+    }
+    assert keys == {1: "ops", 2: None}  # AWS keeps what a version does not name, where it is told of a version before
 
 
 @pytest.mark.parametrize(
     ("over", "sentences"),
     [
         (
-            {"hafleet_fleet_name": "other", "hafleet_fleet_region": ""},
+            {"hafleet_fleet_name": "other", "hafleet_fleet_region": "", "hafleet_fleet_alarms": [{"name": "edge-cpu"}]},
             [
+                "the names of hafleet_fleet_alarms have to begin with hafleet-other-",
                 'hafleet_fleet_name is "other", and fleet of hafleet_fleet_settings is "edge": they have to be the same',
                 'hafleet_fleet_region is "", and aws.region of hafleet_fleet_settings is "": set one of them',
             ],
@@ -236,7 +258,9 @@ def test_a_change_of_one_variable_is_shown_then_made_and_nothing_else(account: A
                 "hafleet_fleet_min": 5,
                 "hafleet_fleet_ingress": [],
                 "hafleet_fleet_role": "r" * 65,
-                "hafleet_fleet_alarms": [{"name": "edge-cpu"}],
+                "hafleet_fleet_refresh_healthy": 5,
+                "hafleet_fleet_group": "lb",
+                "hafleet_fleet_tags": {"cost centre": "7", "_index": "1", "team": "edge"},
             },
             [
                 "hafleet_fleet_subnets is empty: name the subnets of the nodes",
@@ -244,8 +268,14 @@ def test_a_change_of_one_variable_is_shown_then_made_and_nothing_else(account: A
                 "hafleet_fleet_min (5), hafleet_fleet_desired (unset) and hafleet_fleet_max (4) do not fit each other",
                 "hafleet_fleet_ingress is empty: nobody could reach the frontends",
                 "is longer than the 64 characters that IAM takes",
-                "the names of hafleet_fleet_alarms have to begin with hafleet-edge-",
+                "hafleet_fleet_refresh_healthy (5) has to be 0 to 100, hafleet_fleet_refresh_most (110) 100 to 200",
+                "hafleet_fleet_group lb is shorter than the 3 characters",
+                "hafleet_fleet_tags: cost centre, _index: a key has letters",
             ],
+        ),
+        (
+            {"hafleet_fleet_settings": {**SETTINGS, "fleet": "e" * 50}, "hafleet_fleet_alarms": []},
+            ["is longer than the 49 characters with which a rule of EventBridge can be named after it"],
         ),
         (
             {"hafleet_fleet_settings": {**SETTINGS, "dns": {"name": "lb.example.org", "zone": "example.org"}}},
@@ -309,7 +339,8 @@ def test_check_mode_shows_what_would_go_and_takes_nothing_away(account: Account)
 
 def test_a_destroy_that_may_not_wait_says_who_is_there_and_removes_nothing_else(account: Account) -> None:
     before = account.inventory()
-    told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET, hafleet_fleet_destroy_wait=1)
+    texts = ("-e", "hafleet_fleet_destroy_force=false", "-e", "hafleet_fleet_destroy_wait=1")
+    told = account.play("destroy.yml", *texts, hafleet_fleet_destroy=FLEET)
     assert told.counts["failed"] == 1 and told.changed == [], told.said
     assert "the group edge is not gone: Waited too long" in told.flat and "Still there: " in told.flat, told.said
     after = account.inventory()
@@ -317,19 +348,59 @@ def test_a_destroy_that_may_not_wait_says_who_is_there_and_removes_nothing_else(
     assert {kind for kind in kept if after[kind] != before[kind]} == set()
 
 
-def test_destroy_lets_the_nodes_leave_by_their_hooks_and_leaves_the_account_as_it_was(
+def test_destroy_lets_the_nodes_leave_by_their_hooks_and_keeps_a_security_group_that_another_names(
     account: Account, empty: Inventory
 ) -> None:
-    told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET)
-    assert told.counts["failed"] == 0, told.said
+    ec2 = account.client("ec2")
+    (wall,) = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [FLEET]}])["SecurityGroups"]
+    (other,) = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [NEIGHBOUR]}])["SecurityGroups"]
+    rule = {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "UserIdGroupPairs": [{"GroupId": wall["GroupId"]}]}
+    ec2.authorize_security_group_ingress(GroupId=other["GroupId"], IpPermissions=[rule])
+    # The zone as settings may name it, too.
+    over = {"hafleet_fleet_settings": {**SETTINGS, "dns": {**SETTINGS["dns"], "zone": f"{ZONE.upper()}."}}}
+    told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET, **over)
+    assert told.counts["failed"] == 1, told.said
+    assert f"rules of {other['GroupId']} name the security group {FLEET} ({wall['GroupId']})" in told.flat, told.said
     assert account.completed() == 4  # both launches, both ends
     logs = [log.read_text() for log in account.lab.folder.glob("n*/agent.log")]
     assert len(logs) == 2 and not any("Traceback" in log for log in logs)
+    ec2.revoke_security_group_ingress(GroupId=other["GroupId"], IpPermissions=[rule])
+    left = account.inventory()
+    assert {kind for kind in left if left[kind] != empty[kind]} == {"security groups"}
+
+
+def test_the_next_destroy_finishes_and_leaves_the_account_as_it_was(account: Account, empty: Inventory) -> None:
+    told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET)
+    assert told.counts["failed"] == 0 and told.changed == ["Remove the security group"], told.said
     assert account.inventory() == empty
     assert account.cloud.refused() == []
 
 
-def test_the_second_destroy_changes_nothing(account: Account, empty: Inventory) -> None:
+def test_one_more_destroy_changes_nothing(account: Account, empty: Inventory) -> None:
     told = account.play("destroy.yml", hafleet_fleet_destroy=FLEET)
     assert (told.counts["changed"], told.counts["failed"]) == (0, 0), told.said
+    assert account.inventory() == empty
+
+
+# --- and once more: without events, and by force ---------------------------------------------------------------------
+
+
+def test_settings_without_events_take_away_what_those_before_had_made(account: Account, empty: Inventory) -> None:
+    lab = account.lab
+    assert account.play("launch.yml").counts["failed"] == 0
+    lab.wait_until(lambda: len(lab.members(FLEET)) == 2, PATIENCE, "two nodes in service")
+    told = account.play("launch.yml", hafleet_fleet_settings={**SETTINGS, "events": {"queue": "none"}})
+    assert told.counts["failed"] == 0, told.said
+    found = account.inventory()
+    assert {kind for kind in ("topics", "rules") if found[kind] != empty[kind]} == set()
+    assert not any(url.endswith(f"hafleet-{FLEET}-dead") for url in found["queues"])
+
+
+def test_destroy_by_force_ends_the_nodes_at_once_and_leaves_the_account_as_it_was(
+    account: Account, empty: Inventory
+) -> None:
+    before = account.completed()
+    told = account.play("destroy.yml", "-e", "hafleet_fleet_destroy_force=true", hafleet_fleet_destroy=FLEET)
+    assert told.counts["failed"] == 0, told.said
+    assert account.completed() == before
     assert account.inventory() == empty
