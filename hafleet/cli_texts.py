@@ -55,7 +55,8 @@ def iam_policy(path: Path, as_json: bool, role: str, without: tuple[str, ...], *
                 f"the policy has {size:,} characters without white space, and a role holds {iampolicy.INLINE:,} inline"
             )
             click.echo(
-                f"{what}: find groups that have a terminate_hook by asg_tag, one statement for all of them", err=True
+                f"{what}: find groups that have a terminate_hook by asg_tag: one statement for all that carry the tags",
+                err=True,
             )
     else:
         rows = ((each.sid, " ".join(each.actions), each.grant.purpose, each.grant.without) for each in found)
