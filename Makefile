@@ -97,7 +97,7 @@ test-ami: setup ## bakes Debian images by the role, boots nodes and fleets from 
 	@echo '== images'
 	@if [[ $$(id -u) -eq 0 ]]; then scripts/setup ami; fi
 	@scripts/setup ansible
-	@HAFLEET_AMI=1 HAFLEET_SUITES="$${HAFLEET_SUITES:-bookworm trixie}" $(BIN)/pytest $(AMI_TESTS) -n $(AMI_WORKERS) --dist loadfile $(ARGS)
+	@HAFLEET_AMI=1 HAFLEET_SUITES="$${HAFLEET_SUITES:-bookworm trixie}" $(BIN)/pytest $(AMI_TESTS) -n $(AMI_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: setup
 setup: $(READY) ## installs HAProxy, OpenSSL and Python packages where they are missing
