@@ -1,5 +1,6 @@
 """``hafleet schema``, ``iam-policy`` and ``foundation``, as commands: texts that the settings' model or a settings file says all of."""
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,6 +9,13 @@ import click
 from hafleet.cli_frame import config_option, exits, show_json, show_text
 
 _FIELDS = {"region": "--region", "account": "--account", "group": "--group", "zone_id": "--zone-id"}
+
+
+def _account(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An account as AWS numbers them; another one would make ARNs that are nobody's."""
+    if value is None or re.fullmatch("[0-9]{12}", value):
+        return value
+    raise click.BadParameter(f"{value!r} is no account: write its 12 digits, without hyphens", ctx, param)
 
 
 @click.command()
@@ -21,7 +29,7 @@ def schema() -> None:
 @click.command(name="iam-policy", short_help="Print the least IAM policy for these settings.")
 @config_option
 @click.option("--json/--explain", "as_json", default=True, help="The policy itself, or what each statement is for.")
-@click.option("--account", metavar="ID", help="The AWS account; * unless told.")
+@click.option("--account", metavar="ID", callback=_account, help="The AWS account; * unless told.")
 @click.option("--region", metavar="NAME", help="The region, where aws.region does not tell it.")
 @click.option("--partition", metavar="NAME", help="aws, aws-cn or aws-us-gov; that of the region unless told.")
 @click.option("--group", metavar="NAME", help="The nodes' own Auto Scaling group.")
@@ -70,7 +78,7 @@ def iam_policy(path: Path, as_json: bool, role: str, without: tuple[str, ...], *
 
 @click.command(short_help="Print what is made in AWS once per fleet.")
 @config_option
-@click.option("--account", metavar="ID", required=True, help="The AWS account.")
+@click.option("--account", metavar="ID", required=True, callback=_account, help="The AWS account.")
 @click.option("--group", metavar="NAME", required=True, help="The nodes' own Auto Scaling group.")
 @click.option("--region", metavar="NAME", help="The region, where aws.region does not tell it.")
 @click.option("--partition", metavar="NAME", help="aws, aws-cn or aws-us-gov; that of the region unless told.")

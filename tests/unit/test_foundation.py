@@ -128,3 +128,5 @@ def test_the_command_prints_all_of_it(tmp_path: Path) -> None:
 def test_the_command_needs_account_and_region(tmp_path: Path) -> None:
     assert "--account" in run(tmp_path).stderr
     assert "add --region" in run(tmp_path, "--account", PLACE.account).stderr
+    wrong = run(tmp_path, "--account", "1234-5678-9012", "--region", "eu-west-1")
+    assert wrong.exit_code == 2 and "'1234-5678-9012' is no account: write its 12 digits" in wrong.stderr

@@ -328,6 +328,7 @@ def test_the_command_warns_of_a_policy_that_no_role_holds(tmp_path: Path) -> Non
 def test_the_command_leaves_out_what_is_asked(file: Path) -> None:
     without = json.loads(run(file, "--without", "Orders", "--without", "OwnGroup").stdout)
     assert not {"Orders", "OwnGroup"} & {each["Sid"] for each in without["Statement"]}
+    assert run(file, "--account", "12").exit_code == 2
     wrong = run(file, "--without", "Order")
     assert wrong.exit_code == 2 and "there is no statement Order" in wrong.stderr
 
